@@ -1,0 +1,3 @@
+//! The actors of a Greenroom node.
+
+pub mod logic;

@@ -1,0 +1,1 @@
+//! Pure logic: no actix, no tokio, no clock, no randomness, no I/O.
