@@ -1,1 +1,3 @@
 //! Pure logic: no actix, no tokio, no clock, no randomness, no I/O.
+
+pub mod utf8;
