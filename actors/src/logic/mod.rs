@@ -1,3 +1,4 @@
 //! Pure logic: no actix, no tokio, no clock, no randomness, no I/O.
 
 pub mod utf8;
+pub mod ws;
