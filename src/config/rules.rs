@@ -1,0 +1,377 @@
+//! What each key may hold, and how keys depend on each other.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::key::Key;
+use super::problem::{Problem, Source};
+use super::{Config, Secret};
+
+/// What one key, or one key of every event under `throttle.kinds`, may hold.
+pub(super) struct Rule {
+    /// The key, with `*` for an event's name.
+    pub(super) pattern: &'static str,
+    pub(super) allowed: Allowed,
+}
+
+/// What a value has to be.
+pub(super) enum Allowed {
+    /// A whole number within these, both included.
+    Number(u64, u64),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A text that passes the check, and what the check wants.
+    Text(fn(&str) -> bool, &'static str),
+    /// The same, for a text that is never printed.
+    Secret(fn(&str) -> bool, &'static str),
+}
+
+use Allowed::{Number, Text, Word};
+
+/// How the patterns of an event's keys begin.
+pub(super) const KIND_PATTERN: &str = "throttle.kinds.*.";
+
+const KIB: u64 = 1_024;
+const GIB: u64 = 1_024 * 1_024 * 1_024;
+const HOUR_MS: u64 = 3_600_000;
+const YEAR_SECONDS: u64 = 31_536_000;
+
+/// Every key. A test holds this table against the fields of [`Config`].
+pub(super) const RULES: &[Rule] = &[
+    rule(
+        "listen",
+        Text(
+            is_address,
+            "an IP address and a port, such as 127.0.0.1:7420 or [::1]:7420",
+        ),
+    ),
+    rule(
+        "node_id",
+        Text(is_node_id, "1 to 64 characters of A-Z a-z 0-9 _ . -"),
+    ),
+    rule("workers", Number(0, 1_024)),
+    rule("rooms.history_events", Number(1, 1_000_000)),
+    rule("rooms.history_seconds", Number(1, YEAR_SECONDS)),
+    rule("rooms.history_bytes", Number(KIB, 1_024 * GIB)),
+    rule("rooms.remembered_rooms", Number(1, 100_000_000)),
+    rule("rooms.outbox_bytes", Number(KIB, GIB)),
+    rule("rooms.name_chars", Number(1, 1_024)),
+    rule("throttle.events_per_second", Number(0, 1_000_000)),
+    rule("throttle.wait_bytes", Number(KIB, GIB)),
+    rule("throttle.kinds.*.merge", Word(&["append", "latest", "none"])),
+    rule("throttle.kinds.*.priority", Number(0, 10)),
+    rule("throttle.kinds.*.events_per_second", Number(0, 1_000_000)),
+    rule("limits.connections", Number(1, 10_000_000)),
+    rule("limits.frame_bytes", Number(128, GIB)),
+    rule("limits.message_bytes", Number(128, GIB)),
+    rule("limits.event_bytes", Number(128, GIB)),
+    rule("limits.body_bytes", Number(128, GIB)),
+    rule("limits.rooms_per_connection", Number(1, 100_000)),
+    rule("limits.rooms_per_event", Number(1, 1_000)),
+    rule("limits.commands_in_flight", Number(1, 100_000)),
+    rule("limits.mailbox", Number(1, 1_000_000)),
+    rule("websocket.ping_interval_ms", Number(10, HOUR_MS)),
+    rule("websocket.ping_timeout_ms", Number(10, HOUR_MS)),
+    // Proxies and clients take a stream for dead that is silent for longer.
+    rule("sse.comment_ms", Number(10, 60_000)),
+    rule("bus.idempotency_seconds", Number(1, YEAR_SECONDS)),
+    rule("bus.idempotency_entries", Number(1, 100_000_000)),
+    rule("bus.on_outage", Word(&["local"])),
+    rule("shutdown.limit_ms", Number(0, HOUR_MS)),
+    rule("shutdown.retry_ms", Number(0, HOUR_MS)),
+    rule("auth.mode", Word(&["off"])),
+    rule("supervision.restarts", Number(0, 1_000)),
+    rule("supervision.window_ms", Number(10, HOUR_MS)),
+    rule("log.format", Word(&["pretty", "json"])),
+    rule("log.level", Text(is_filter, FILTERS)),
+    rule(
+        "redis.url",
+        Allowed::Secret(
+            is_redis,
+            "an address that begins with redis://, rediss:// or unix://",
+        ),
+    ),
+    rule(
+        "redis.prefix",
+        Text(is_prefix, "at most 64 characters of A-Z a-z 0-9 _ . : -"),
+    ),
+    rule(
+        "openai.api_key",
+        Allowed::Secret(is_token, "visible ASCII characters without spaces"),
+    ),
+    rule(
+        "openai.base_url",
+        Text(
+            is_web,
+            "an address that begins with http:// or https://, without user or password",
+        ),
+    ),
+    rule(
+        "pinecone.api_key",
+        Allowed::Secret(is_token, "visible ASCII characters without spaces"),
+    ),
+    rule("pinecone.host", Text(is_token, "the host name of the index")),
+    rule("cache.ttl_long_seconds", Number(1, 10 * YEAR_SECONDS)),
+    rule("cache.ttl_session_seconds", Number(1, 10 * YEAR_SECONDS)),
+    rule(
+        "sandbox.docker_host",
+        Text(
+            is_docker,
+            "an address such as unix:///var/run/docker.sock or tcp://host:2375",
+        ),
+    ),
+    rule("sandbox.timeout_ms", Number(1, 24 * HOUR_MS)),
+    rule("sandbox.memory_mb", Number(1, 1_048_576)),
+];
+
+const FILTERS: &str = "off, error, warn, info, debug or trace, or directives such as info,greenroom=debug";
+
+/// Sections that are read and checked, but without effect in this version.
+pub(super) const RESERVED: &[&str] = &["redis", "openai", "pinecone", "cache", "sandbox"];
+
+const fn rule(pattern: &'static str, allowed: Allowed) -> Rule {
+    Rule { pattern, allowed }
+}
+
+impl Rule {
+    /// The rule of a key, if it is a known one.
+    pub(super) fn of(key: &Key) -> Option<&'static Self> {
+        RULES
+            .iter()
+            .find(|rule| fits(rule.pattern, key).is_some_and(|rest| rest.is_empty()))
+    }
+
+    /// The keys of a section; none, if it is no section.
+    pub(super) fn keys_under(section: &Key) -> Vec<String> {
+        let under = |rule: &Rule| fits(rule.pattern, section).filter(|rest| !rest.is_empty());
+        RULES
+            .iter()
+            .filter_map(|rule| Some(under(rule)?.join(".").replace('*', "NAME")))
+            .collect()
+    }
+
+    /// A value as it may be shown.
+    pub(super) fn shown(&self, value: &toml::Value) -> String {
+        match (&self.allowed, value) {
+            (Allowed::Secret(..), _) => "***".to_owned(),
+            (_, toml::Value::Table(_)) => "a table".to_owned(),
+            (_, toml::Value::Array(_)) => "an array".to_owned(),
+            // An address with a user's password in it, where none belongs.
+            (_, toml::Value::String(text)) if text.contains("://") && text.contains('@') => "***".to_owned(),
+            (_, value) => shorten(&value.to_string()),
+        }
+    }
+
+    /// A text from a variable or a flag, as the kind of value this key holds. What does not fit stays a text, for
+    /// [`check_values`] to report.
+    pub(super) fn read(&self, text: &str) -> toml::Value {
+        match (&self.allowed, text.trim().parse::<i64>()) {
+            (Number(..), Ok(number)) => number.into(),
+            _ => text.into(),
+        }
+    }
+
+    /// The problem with a value, if there is one. The text of a secret is not looked at: see [`check_whole`].
+    fn check(&self, key: &Key, value: &toml::Value, from: Option<&Source>) -> Option<Problem> {
+        let fine = match (&self.allowed, value) {
+            (Number(least, most), toml::Value::Integer(number)) => {
+                u64::try_from(*number).is_ok_and(|number| (*least..=*most).contains(&number))
+            }
+            (Word(words), toml::Value::String(text)) => words.contains(&text.as_str()),
+            (Text(check, _), toml::Value::String(text)) => check(text),
+            (Allowed::Secret(..), toml::Value::String(_)) => true,
+            _ => false,
+        };
+        (!fine).then(|| self.problem(key, self.shown(value), from))
+    }
+
+    pub(super) fn problem(&self, key: &Key, value: String, from: Option<&Source>) -> Problem {
+        let allowed = match &self.allowed {
+            Number(least, most) => format!("a whole number from {least} to {most}"),
+            Word([only]) => format!("\"{only}\""),
+            Word(words) => format!(
+                "one of {}",
+                words
+                    .iter()
+                    .map(|w| format!("\"{w}\""))
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+            Text(_, wanted) | Allowed::Secret(_, wanted) => format!("a text: {wanted}"),
+        };
+        Problem::Value {
+            key: key.to_string(),
+            value,
+            from: from.cloned(),
+            allowed,
+        }
+    }
+}
+
+/// What is left of a pattern after a path that it begins with.
+fn fits(pattern: &'static str, key: &Key) -> Option<Vec<&'static str>> {
+    let parts: Vec<&str> = pattern.split('.').collect();
+    let same = |(part, segment): (&&str, &String)| *part == "*" || *part == segment;
+    let begins = parts.len() >= key.segments().len() && parts.iter().zip(key.segments()).all(same);
+    begins.then(|| parts[key.segments().len()..].to_vec())
+}
+
+/// Checks each value of a table by the rule of its key. Unknown keys are not looked at: the layers do not let them in.
+pub(super) fn check_values(table: &toml::Table, given: &BTreeMap<String, Source>) -> Vec<Problem> {
+    let check =
+        |(key, value): (Key, &toml::Value)| Rule::of(&key)?.check(&key, value, given.get(&key.to_string()));
+    Key::leaves(table).into_iter().filter_map(check).collect()
+}
+
+/// Checks what can only be seen on the whole: secrets, names of events, and values that have to go together. What
+/// concerns a key of `broken` is left out, since that value is not the one that was meant.
+pub(super) fn check_whole(
+    config: &Config,
+    given: &BTreeMap<String, Source>,
+    broken: &BTreeSet<String>,
+) -> Vec<Problem> {
+    let mut problems = check_secrets(config, given);
+    let names = config.throttle.kinds.keys().filter(|name| !is_event_name(name));
+    problems.extend(names.map(|name| {
+        let rule = "names no event: 1 to 200 characters, no spaces or control characters".to_owned();
+        let key = Key::parse("throttle.kinds").child(name).to_string();
+        let under = |(given, _): &(&String, &Source)| {
+            given.strip_prefix(&key).is_some_and(|rest| rest.starts_with('.'))
+        };
+        let from = given.iter().find(under).map(|(_, source)| source.clone());
+        Problem::Relation {
+            key,
+            value: "{ ... }".to_owned(),
+            from,
+            rule,
+        }
+    }));
+    problems.extend(check_sizes(config, given, broken));
+    problems
+}
+
+fn check_secrets(config: &Config, given: &BTreeMap<String, Source>) -> Vec<Problem> {
+    let secrets: [(&str, &Option<Secret>); 3] = [
+        ("redis.url", &config.redis.url),
+        ("openai.api_key", &config.openai.api_key),
+        ("pinecone.api_key", &config.pinecone.api_key),
+    ];
+    let check = |(name, secret): (&str, &Option<Secret>)| {
+        let key = Key::parse(name);
+        let rule = Rule::of(&key)?;
+        let Allowed::Secret(check, _) = &rule.allowed else {
+            return None;
+        };
+        let fine = secret.as_ref().is_none_or(|secret| check(secret.expose()));
+        (!fine).then(|| rule.problem(&key, "***".to_owned(), given.get(name)))
+    };
+    secrets.into_iter().filter_map(check).collect()
+}
+
+/// Sizes of which one has to hold the other: (what, its value, at most, that value, why).
+fn check_sizes(config: &Config, given: &BTreeMap<String, Source>, broken: &BTreeSet<String>) -> Vec<Problem> {
+    let (rooms, limits) = (&config.rooms, &config.limits);
+    let quarter = rooms.outbox_bytes / 4;
+    let relations = [
+        (
+            "limits.event_bytes",
+            limits.event_bytes,
+            "a quarter of ",
+            "rooms.outbox_bytes",
+            rooms.outbox_bytes,
+            quarter,
+        ),
+        (
+            "limits.event_bytes",
+            limits.event_bytes,
+            "",
+            "rooms.history_bytes",
+            rooms.history_bytes,
+            rooms.history_bytes,
+        ),
+        (
+            "limits.frame_bytes",
+            limits.frame_bytes,
+            "",
+            "limits.message_bytes",
+            limits.message_bytes,
+            limits.message_bytes,
+        ),
+    ];
+    let check = |(key, value, part, other, holds, most): (&str, usize, &str, &str, usize, usize)| {
+        if value <= most || broken.contains(key) || broken.contains(other) {
+            return None;
+        }
+        let origin = given
+            .get(other)
+            .map_or_else(String::new, |source| format!(" ({source})"));
+        let rule = format!("must be at most {most}: {part}`{other}` = {holds}{origin}");
+        Some(Problem::Relation {
+            key: key.to_owned(),
+            value: value.to_string(),
+            from: given.get(key).cloned(),
+            rule,
+        })
+    };
+    relations.into_iter().filter_map(check).collect()
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(100) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    text.parse::<SocketAddr>().is_ok()
+}
+
+fn is_node_id(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+    (1..=64).contains(&text.len()) && text.chars().all(plain)
+}
+
+fn is_event_name(text: &str) -> bool {
+    (1..=200).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
+}
+
+/// A bare word that is no level would be taken for the name of a module, and silence everything else.
+fn is_filter(text: &str) -> bool {
+    let sensible =
+        |directive: &str| directive.contains(['=', '[']) || directive.parse::<LevelFilter>().is_ok();
+    !text.is_empty()
+        && text.split(',').all(|directive| sensible(directive.trim()))
+        && EnvFilter::try_new(text).is_ok()
+}
+
+fn is_redis(text: &str) -> bool {
+    let schemes = ["redis", "rediss", "unix", "redis+unix"];
+    reqwest::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()))
+}
+
+fn is_prefix(text: &str) -> bool {
+    text.len() <= 64
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.:-".contains(c))
+}
+
+fn is_token(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+fn is_web(text: &str) -> bool {
+    let plain = |url: &reqwest::Url| url.username().is_empty() && url.password().is_none();
+    reqwest::Url::parse(text)
+        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && plain(&url))
+}
+
+fn is_docker(text: &str) -> bool {
+    let schemes = ["unix", "tcp", "http", "https", "npipe", "ssh", "fd"];
+    text.split_once("://")
+        .is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
+}

@@ -1,0 +1,378 @@
+//! The sections of the configuration: every key with its default, its unit in its name.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::Secret;
+
+/// `[rooms]`: rooms and what they remember.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rooms {
+    /// Events a room keeps for clients that come back.
+    pub history_events: usize,
+    /// Seconds an event is kept for clients that come back.
+    pub history_seconds: u64,
+    /// Bytes that the histories of all rooms together may take; the least recently used room is forgotten first.
+    pub history_bytes: usize,
+    /// Rooms whose last position is remembered when their history is gone.
+    pub remembered_rooms: usize,
+    /// Bytes that may wait for one connection; past it the client is cut off, to come back and resume.
+    pub outbox_bytes: usize,
+    /// Characters a room's name may have.
+    pub name_chars: usize,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self {
+            history_events: 1_000,
+            history_seconds: 600,
+            history_bytes: 268_435_456,
+            remembered_rooms: 100_000,
+            outbox_bytes: 1_048_576,
+            name_chars: 200,
+        }
+    }
+}
+
+/// `[throttle]`: how fast events reach a user, and how those that wait are merged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Throttle {
+    /// Throttled events that reach a user in any one second. 0: no throttle.
+    pub events_per_second: u32,
+    /// Bytes that may wait for one user; past it the rule for slow clients holds.
+    pub wait_bytes: usize,
+    /// The throttled events, by name; an event that is not here is never delayed.
+    pub kinds: BTreeMap<String, Kind>,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        let kind = |merge, priority| Kind {
+            merge,
+            priority,
+            events_per_second: None,
+        };
+        let kinds = [
+            ("agent-status", kind(Merge::Latest, 7)),
+            ("agent-thought", kind(Merge::Append, 5)),
+            ("index-progress", kind(Merge::Latest, 3)),
+            ("task-update", kind(Merge::Latest, 6)),
+        ];
+        Self {
+            events_per_second: 10,
+            wait_bytes: 262_144,
+            kinds: kinds.map(|(name, kind)| (name.to_owned(), kind)).into(),
+        }
+    }
+}
+
+/// `[throttle.kinds.NAME]`: one throttled event.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kind {
+    /// What becomes of those that wait.
+    pub merge: Merge,
+    /// Which kind goes first when several wait: 0 (last) to 10 (first).
+    pub priority: u8,
+    /// Events of this kind in any one second, within `throttle.events_per_second`. Unset: no limit of its own. 0: this
+    /// kind is not throttled.
+    pub events_per_second: Option<u32>,
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self {
+            merge: Merge::None,
+            priority: 5,
+            events_per_second: None,
+        }
+    }
+}
+
+/// What becomes of events of one kind that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Merge {
+    /// They go out as one event with all their texts.
+    Append,
+    /// Only the newest waits.
+    Latest,
+    /// Each goes out by itself, in order.
+    None,
+}
+
+/// `[limits]`: what a client may ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open connections of this node.
+    pub connections: usize,
+    /// Bytes in one inbound WebSocket frame.
+    pub frame_bytes: usize,
+    /// Bytes in one inbound WebSocket message, all its frames together.
+    pub message_bytes: usize,
+    /// Bytes in one event; at most a quarter of `rooms.outbox_bytes`.
+    pub event_bytes: usize,
+    /// Bytes in the body of an HTTP request.
+    pub body_bytes: usize,
+    /// Rooms one connection may be in.
+    pub rooms_per_connection: usize,
+    /// Rooms one event may name.
+    pub rooms_per_event: usize,
+    /// Commands of one connection that wait for their answer.
+    pub commands_in_flight: usize,
+    /// Messages that may wait for one actor.
+    pub mailbox: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 20_000,
+            frame_bytes: 262_144,
+            message_bytes: 262_144,
+            event_bytes: 262_144,
+            body_bytes: 1_048_576,
+            rooms_per_connection: 256,
+            rooms_per_event: 16,
+            commands_in_flight: 256,
+            mailbox: 4_096,
+        }
+    }
+}
+
+/// `[websocket]`: plain WebSocket connections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Websocket {
+    /// Milliseconds between two pings to a client.
+    pub ping_interval_ms: u64,
+    /// Milliseconds a client has to answer a ping before its connection counts as dead.
+    pub ping_timeout_ms: u64,
+}
+
+impl Default for Websocket {
+    fn default() -> Self {
+        Self {
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
+        }
+    }
+}
+
+/// `[sse]`: server-sent event streams.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sse {
+    /// Milliseconds between two comment lines, which keep a quiet stream open through proxies.
+    pub comment_ms: u64,
+}
+
+impl Default for Sse {
+    fn default() -> Self {
+        Self { comment_ms: 15_000 }
+    }
+}
+
+/// `[bus]`: the bus that numbers events and keeps their history.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Bus {
+    /// Seconds during which an event id is accepted once and answered alike.
+    pub idempotency_seconds: u64,
+    /// Event ids remembered for that.
+    pub idempotency_entries: usize,
+    /// What happens while the bus is away.
+    pub on_outage: OnOutage,
+}
+
+impl Default for Bus {
+    fn default() -> Self {
+        Self {
+            idempotency_seconds: 600,
+            idempotency_entries: 100_000,
+            on_outage: OnOutage::Local,
+        }
+    }
+}
+
+/// What happens while the bus is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnOutage {
+    /// The node goes on serving its own clients and relays later.
+    Local,
+}
+
+/// `[shutdown]`: draining before the process ends.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// Milliseconds that draining may take.
+    pub limit_ms: u64,
+    /// Milliseconds over which clients are told to come back, each at its own moment.
+    pub retry_ms: u64,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            limit_ms: 10_000,
+            retry_ms: 3_000,
+        }
+    }
+}
+
+/// `[auth]`: who may do what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// How clients prove who they are. To listen on an address that other machines reach, it has to be given explicitly.
+    pub mode: AuthMode,
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        Self { mode: AuthMode::Off }
+    }
+}
+
+/// How clients prove who they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Everyone may do everything.
+    Off,
+}
+
+/// `[supervision]`: how often a worker that panics is started again.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Supervision {
+    /// Panics within the window after which a worker is started again; one more and it is given up.
+    pub restarts: u32,
+    /// Milliseconds of that sliding window.
+    pub window_ms: u64,
+}
+
+impl Default for Supervision {
+    fn default() -> Self {
+        Self {
+            restarts: 3,
+            window_ms: 10_000,
+        }
+    }
+}
+
+/// `[log]`: logging, to standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged: a level, or directives such as `info,greenroom=debug`.
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Pretty,
+            level: "info".to_owned(),
+        }
+    }
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Pretty,
+    /// One JSON object a line, for log collectors.
+    Json,
+}
+
+/// `[redis]`: reserved; read and checked, without effect in this version.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Redis {
+    /// Address of the Redis server, which may hold a password. Unset: bus and cache are embedded.
+    pub url: Option<Secret>,
+    /// What every key and channel in Redis begins with.
+    pub prefix: String,
+}
+
+/// `[openai]`: reserved; read and checked, without effect in this version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct OpenAi {
+    /// Key of the API.
+    pub api_key: Option<Secret>,
+    /// Address of the API, or of a service that speaks it.
+    pub base_url: String,
+}
+
+impl Default for OpenAi {
+    fn default() -> Self {
+        Self {
+            api_key: None,
+            base_url: "https://api.openai.com/v1".to_owned(),
+        }
+    }
+}
+
+/// `[pinecone]`: reserved; read and checked, without effect in this version.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Pinecone {
+    /// Key of the API.
+    pub api_key: Option<Secret>,
+    /// Host of the index.
+    pub host: Option<String>,
+}
+
+/// `[cache]`: reserved; read and checked, without effect in this version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cache {
+    /// Seconds that fingerprints and vectors live: 30 days.
+    pub ttl_long_seconds: u64,
+    /// Seconds that sessions live: 24 hours.
+    pub ttl_session_seconds: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            ttl_long_seconds: 2_592_000,
+            ttl_session_seconds: 86_400,
+        }
+    }
+}
+
+/// `[sandbox]`: reserved; read and checked, without effect in this version.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sandbox {
+    /// Address of the Docker daemon. Unset: the local socket.
+    pub docker_host: Option<String>,
+    /// Milliseconds a run may take.
+    pub timeout_ms: u64,
+    /// Mebibytes of memory a run may take.
+    pub memory_mb: u64,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self {
+            docker_host: None,
+            timeout_ms: 30_000,
+            memory_mb: 512,
+        }
+    }
+}
