@@ -82,8 +82,8 @@ pub(super) fn variable(key: &str) -> String {
     )
 }
 
-/// `THROTTLE__KINDS__AGENT_THOUGHT__PRIORITY` means the event `agent-thought`: a variable's name can hold neither dash
-/// nor dot, so the event is the known one that is written alike, or else one with dashes.
+/// `THROTTLE__KINDS__AGENT_THOUGHT__PRIORITY` means the event `agent-thought`: a variable's name can hold
+/// neither dash nor dot, so the event is the known one that is written alike, or else one with dashes.
 fn own_key(rest: &str, kinds: &[String]) -> Key {
     let lower = rest.to_lowercase();
     let segments: Vec<&str> = lower.split("__").collect();
@@ -100,8 +100,8 @@ fn own_key(rest: &str, kinds: &[String]) -> Key {
         .fold(Key::root(), |key, segment| key.child(segment))
 }
 
-/// Kubernetes hands every pod such variables for each service of its namespace: a service that is called `greenroom` or
-/// `greenroom-...` would otherwise keep the node from starting.
+/// Kubernetes hands every pod such variables for each service of its namespace: a service that is called
+/// `greenroom` or `greenroom-...` would otherwise keep the node from starting.
 fn is_service_link(rest: &str, value: &str) -> bool {
     let parts: Vec<&str> = rest.split('_').collect();
     let number = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit());

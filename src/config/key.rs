@@ -1,4 +1,5 @@
-//! Paths of keys: how they are written, how a table is read and changed by them, and which known one is nearest.
+//! Paths of keys: how they are written, how a table is read and changed by them, and which known one is
+//! nearest.
 
 use std::fmt;
 

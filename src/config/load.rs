@@ -242,8 +242,8 @@ impl Layers {
         })
     }
 
-    /// Reports each value that its key does not allow, and puts the default in its place, so that the rest can be
-    /// looked at as a whole.
+    /// Reports each value that its key does not allow, and puts the default in its place, so that the rest
+    /// can be looked at as a whole.
     fn restore_broken_values(&mut self) -> BTreeSet<String> {
         let problems = rules::check_values(&self.merged, &self.given);
         let broken: BTreeSet<String> = problems
@@ -265,8 +265,8 @@ impl Layers {
         broken
     }
 
-    /// Reads the table, which holds known keys with allowed values only: a failure means that the rules and the types
-    /// do not agree. The reader's own words are not repeated, since they quote the value.
+    /// Reads the table, which holds known keys with allowed values only: a failure means that the rules and
+    /// the types do not agree. The reader's own words are not repeated, since they quote the value.
     fn read(&self) -> Result<Config, Problem> {
         let reader = toml::Value::Table(self.merged.clone());
         serde_path_to_error::deserialize(reader).map_err(

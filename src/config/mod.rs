@@ -1,8 +1,9 @@
 //! The configuration of a node: typed, checked, and put together from layers.
 //!
-//! From weakest to strongest: built-in defaults, a TOML file, the environment names that users of such systems already
-//! have (`REDIS_URL`, `OPENAI_API_KEY`, ...), `GREENROOM_...` variables, flags. The layers are merged as TOML tables,
-//! each value remembering where it came from, so that an error names the key, its source, and what is allowed.
+//! From weakest to strongest: built-in defaults, a TOML file, the environment names that users of such
+//! systems already have (`REDIS_URL`, `OPENAI_API_KEY`, ...), `GREENROOM_...` variables, flags. The layers
+//! are merged as TOML tables, each value remembering where it came from, so that an error names the key, its
+//! source, and what is allowed.
 //!
 //! - [`Config`] and [`sections`]: every key, its default and what it means;
 //! - `rules`: what each key may hold, and how keys depend on each other;
@@ -30,7 +31,8 @@ use sections::{
     Throttle, Websocket,
 };
 
-/// Everything that can be configured. `config/greenroom.toml` holds the same keys, with comments for operators.
+/// Everything that can be configured. `config/greenroom.toml` holds the same keys, with comments for
+/// operators.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
@@ -98,10 +100,11 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Checks every range and relation, for a program that filled in a `Config` itself; [`load`] has done it already.
+    /// Checks every range and relation, for a program that filled in a `Config` itself; [`load`] has done it
+    /// already.
     ///
-    /// What it cannot see is whether `auth.mode` was chosen on purpose: a program that listens on an address others can
-    /// reach has to know what it does.
+    /// What it cannot see is whether `auth.mode` was chosen on purpose: a program that listens on an address
+    /// others can reach has to know what it does.
     pub fn validate(&self) -> Result<(), Problems> {
         let table = toml::Table::try_from(self).map_err(|error| Problem::Internal(error.to_string()))?;
         let given = BTreeMap::new();

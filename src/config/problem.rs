@@ -63,7 +63,7 @@ pub enum Problem {
         start: String,
     },
     /// A key that does not exist.
-    #[error("`{key}` ({source_text}) is no key of the configuration; the nearest is `{nearest}`", source_text = from)]
+    #[error("`{key}` ({from}) is no key of the configuration; the nearest is `{nearest}`")]
     UnknownKey {
         /// The key as it was given.
         key: String,

@@ -165,8 +165,8 @@ impl Rule {
         }
     }
 
-    /// A text from a variable or a flag, as the kind of value this key holds. What does not fit stays a text, for
-    /// [`check_values`] to report.
+    /// A text from a variable or a flag, as the kind of value this key holds. What does not fit stays a text,
+    /// for [`check_values`] to report.
     pub(super) fn read(&self, text: &str) -> toml::Value {
         match (&self.allowed, text.trim().parse::<i64>()) {
             (Number(..), Ok(number)) => number.into(),
@@ -219,15 +219,16 @@ fn fits(pattern: &'static str, key: &Key) -> Option<Vec<&'static str>> {
     begins.then(|| parts[key.segments().len()..].to_vec())
 }
 
-/// Checks each value of a table by the rule of its key. Unknown keys are not looked at: the layers do not let them in.
+/// Checks each value of a table by the rule of its key. Unknown keys are not looked at: the layers do not let
+/// them in.
 pub(super) fn check_values(table: &toml::Table, given: &BTreeMap<String, Source>) -> Vec<Problem> {
     let check =
         |(key, value): (Key, &toml::Value)| Rule::of(&key)?.check(&key, value, given.get(&key.to_string()));
     Key::leaves(table).into_iter().filter_map(check).collect()
 }
 
-/// Checks what can only be seen on the whole: secrets, names of events, and values that have to go together. What
-/// concerns a key of `broken` is left out, since that value is not the one that was meant.
+/// Checks what can only be seen on the whole: secrets, names of events, and values that have to go together.
+/// What concerns a key of `broken` is left out, since that value is not the one that was meant.
 pub(super) fn check_whole(
     config: &Config,
     given: &BTreeMap<String, Source>,

@@ -14,7 +14,8 @@ pub struct Rooms {
     pub history_events: usize,
     /// Seconds an event is kept for clients that come back.
     pub history_seconds: u64,
-    /// Bytes that the histories of all rooms together may take; the least recently used room is forgotten first.
+    /// Bytes that the histories of all rooms together may take; the least recently used room is forgotten
+    /// first.
     pub history_bytes: usize,
     /// Rooms whose last position is remembered when their history is gone.
     pub remembered_rooms: usize,
@@ -78,8 +79,8 @@ pub struct Kind {
     pub merge: Merge,
     /// Which kind goes first when several wait: 0 (last) to 10 (first).
     pub priority: u8,
-    /// Events of this kind in any one second, within `throttle.events_per_second`. Unset: no limit of its own. 0: this
-    /// kind is not throttled.
+    /// Events of this kind in any one second, within `throttle.events_per_second`. Unset: no limit of its
+    /// own. 0: this kind is not throttled.
     pub events_per_second: Option<u32>,
 }
 
@@ -231,7 +232,8 @@ impl Default for Shutdown {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// How clients prove who they are. To listen on an address that other machines reach, it has to be given explicitly.
+    /// How clients prove who they are. To listen on an address that other machines reach, it has to be given
+    /// explicitly.
     pub mode: AuthMode,
 }
 

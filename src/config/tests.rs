@@ -50,11 +50,7 @@ fn keys_of_the_default() -> BTreeSet<String> {
         };
         for (name, inner) in object {
             let name = if path == "throttle.kinds" { "*" } else { name };
-            walk(
-                &format!("{path}.{name}").trim_start_matches('.').to_owned(),
-                inner,
-                found,
-            );
+            walk(format!("{path}.{name}").trim_start_matches('.'), inner, found);
         }
     }
     let mut found = BTreeSet::new();
