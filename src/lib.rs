@@ -1,5 +1,6 @@
 //! Greenroom: one self-hosted node for AI-agent products.
 
 pub mod config;
+pub mod logging;
 
 pub use greenroom_actors as actors;
