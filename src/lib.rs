@@ -1,5 +1,6 @@
 //! Greenroom: one self-hosted node for AI-agent products.
 
+pub mod cli;
 pub mod config;
 pub mod logging;
 

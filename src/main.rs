@@ -1,2 +1,7 @@
 //! The `greenroom` command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    greenroom::cli::main()
+}
