@@ -1,3 +1,17 @@
 //! The actors of a Greenroom node.
 
+pub mod embedded_bus;
+pub mod event_stream;
+pub mod hub;
 pub mod logic;
+pub mod messages;
+pub mod peer;
+pub mod ports;
+pub mod redis_bridge;
+pub mod reply;
+pub mod room_registry;
+pub mod session;
+pub mod stats;
+pub mod supervise;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

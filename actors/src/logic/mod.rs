@@ -1,4 +1,15 @@
-//! Pure logic: no actix, no tokio, no clock, no randomness, no I/O.
+//! Pure logic: no actix, no tokio, no clock, no randomness, no I/O. Time and chance are arguments, effects are results.
 
+pub mod bus_log;
+pub mod event;
+pub mod fault;
+pub mod known;
+pub mod position;
+pub mod presence;
+pub mod protocol;
+pub mod publication;
+pub mod restarts;
+pub mod room_name;
+pub mod throttle;
 pub mod utf8;
 pub mod ws;

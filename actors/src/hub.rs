@@ -1,0 +1,209 @@
+//! What the actors of one thread share: the table of connections and the lists of those that want attention.
+//!
+//! A fan-out pushes frames to outboxes and marks them here; at the end of the turn the RoomRegistry writes each marked
+//! socket once. No timer, no wake-up, no message a delivery. All of it survives a panic of the RoomRegistry.
+
+use crate::{
+    logic::fault::CloseCode,
+    messages::PeerKey,
+    peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Line, Peer},
+    ports::Wire,
+    stats::ShardStats,
+};
+use bytes::Bytes;
+use slab::Slab;
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
+
+/// Bytes read at once; one buffer a thread, so idle connections have none.
+const READ_BYTES: usize = 64 << 10;
+
+/// How long a closing client has to take its close frame and to answer it, milliseconds.
+pub const CLOSE_GRACE_MS: u64 = 2_000;
+
+/// See the module's description.
+pub struct Hub<W> {
+    peers: RefCell<Slab<Rc<Peer<W>>>>,
+    dirty: RefCell<Vec<Rc<Peer<W>>>>,
+    hungry: RefCell<Vec<Rc<Peer<W>>>>,
+    gone: RefCell<Vec<Rc<Peer<W>>>>,
+    turn: RefCell<Option<Waker>>,
+    /// The thread's read buffer.
+    pub(crate) read_buffer: RefCell<Box<[u8]>>,
+    /// Milliseconds since the shard began, as of the last turn.
+    pub(crate) now_ms: Cell<u64>,
+    /// Counters, read by other threads.
+    pub stats: Arc<ShardStats>,
+    /// Whether new connections are refused because the node shuts down.
+    pub draining: Cell<bool>,
+}
+
+impl<W: Wire> Hub<W> {
+    /// An empty hub.
+    pub fn new(stats: Arc<ShardStats>) -> Rc<Self> {
+        Rc::new(Self {
+            peers: RefCell::default(),
+            dirty: RefCell::default(),
+            hungry: RefCell::default(),
+            gone: RefCell::default(),
+            turn: RefCell::default(),
+            read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            now_ms: Cell::new(0),
+            stats,
+            draining: Cell::new(false),
+        })
+    }
+
+    /// Adds a connection.
+    pub fn add(&self, peer: Peer<W>) -> Rc<Peer<W>> {
+        let peer = Rc::new(peer);
+        peer.heard_ms.set(self.now_ms.get());
+        peer.pinged_ms.set(self.now_ms.get());
+        peer.key.set(self.peers.borrow_mut().insert(peer.clone()));
+        self.stats.connections.add(1);
+        peer
+    }
+
+    /// The connection with that key.
+    pub fn peer(&self, key: PeerKey) -> Option<Rc<Peer<W>>> {
+        self.peers.borrow().get(key).cloned()
+    }
+
+    /// All connections now.
+    pub fn all(&self) -> Vec<Rc<Peer<W>>> {
+        self.peers.borrow().iter().map(|(_, peer)| peer.clone()).collect()
+    }
+
+    /// How many connections there are.
+    pub fn len(&self) -> usize {
+        self.peers.borrow().len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A connection is over. Idempotent.
+    pub fn remove(&self, peer: &Rc<Peer<W>>) {
+        let key = peer.key.replace(PeerKey::MAX);
+        if key != PeerKey::MAX && self.peers.borrow_mut().try_remove(key).is_some() {
+            peer.set(CLOSED);
+            self.stats.connections.sub(1);
+            self.gone.borrow_mut().push(peer.clone());
+            self.wake();
+        }
+    }
+
+    /// Queues a frame and sees to it that it is written at the end of the turn. A client that is too slow is closed.
+    pub fn send(&self, peer: &Rc<Peer<W>>, frame: Bytes) {
+        match peer.push(frame) {
+            Ok(()) => self.mark(peer),
+            Err(_) => {
+                self.stats.slow_clients.add(1);
+                self.close(peer, CloseCode::SlowClient, "");
+            }
+        }
+    }
+
+    /// Closes a connection with a code and `reason` (for the log and the client).
+    pub fn close(&self, peer: &Rc<Peer<W>>, code: CloseCode, reason: &str) {
+        if peer.is(CLOSING | CLOSED) {
+            return;
+        }
+        let (number, name) = code.wire();
+        let text = if reason.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{name}: {reason}")
+        };
+        tracing::debug!(session = %peer.card.id, code = number, reason = %text, "closing a connection");
+        peer.queue_close(code, &text);
+        peer.cut_off_ms.set(self.now_ms.get() + CLOSE_GRACE_MS);
+        self.mark(peer);
+    }
+
+    fn mark(&self, peer: &Rc<Peer<W>>) {
+        if !peer.is(DIRTY | BLOCKED | CLOSED) {
+            peer.set(DIRTY);
+            self.dirty.borrow_mut().push(peer.clone());
+            self.wake();
+        }
+    }
+
+    /// Writes every marked outbox once.
+    pub(crate) fn flush_dirty(&self) {
+        let mut work = self.dirty.take();
+        for peer in work.drain(..) {
+            peer.clear(DIRTY);
+            self.flush(&peer);
+        }
+        // The list's memory is used again, unless a new one was begun meanwhile.
+        let mut list = self.dirty.borrow_mut();
+        if list.is_empty() {
+            *list = work;
+        }
+    }
+
+    /// Writes one outbox.
+    pub(crate) fn flush(&self, peer: &Rc<Peer<W>>) {
+        match &peer.line {
+            Line::Stream => peer.wake(),
+            Line::Watcher(_) => {}
+            Line::Socket(wire) => {
+                match peer.flush() {
+                    Flushed::Empty if peer.is(CLOSING) && !peer.is(CLOSED) => wire.shutdown(false),
+                    Flushed::Empty => {}
+                    Flushed::Blocked => {
+                        peer.set(BLOCKED);
+                        peer.wake();
+                    }
+                    Flushed::Broken => return peer.kill(),
+                }
+                self.drained(peer);
+            }
+        }
+    }
+
+    /// An outbox has got emptier: its client may want more of the history.
+    pub(crate) fn drained(&self, peer: &Rc<Peer<W>>) {
+        if peer.is(LAGGING) && !peer.is(HUNGRY | CLOSING | CLOSED) && peer.bytes() <= peer.low_water() {
+            peer.set(HUNGRY);
+            self.hungry.borrow_mut().push(peer.clone());
+            self.wake();
+        }
+    }
+
+    pub(crate) fn take_hungry(&self) -> Vec<Rc<Peer<W>>> {
+        let hungry = self.hungry.take();
+        hungry.iter().for_each(|peer| peer.clear(HUNGRY));
+        hungry
+    }
+
+    pub(crate) fn take_gone(&self) -> Vec<Rc<Peer<W>>> {
+        self.gone.take()
+    }
+
+    /// Who works at the end of the turn.
+    pub(crate) fn set_turn(&self, waker: &Waker) {
+        let mut turn = self.turn.borrow_mut();
+        if !turn.as_ref().is_some_and(|turn| turn.will_wake(waker)) {
+            *turn = Some(waker.clone());
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(turn) = &*self.turn.borrow() {
+            turn.wake_by_ref();
+        }
+    }
+
+    /// Whether something came up while the turn's work was done.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.dirty.borrow().is_empty() || !self.hungry.borrow().is_empty() || !self.gone.borrow().is_empty()
+    }
+}

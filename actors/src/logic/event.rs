@@ -1,0 +1,294 @@
+//! The event: one thing that happened, in one or several rooms, the same for every protocol.
+
+use super::{
+    position::Life,
+    protocol::{self, Protocol},
+    room_name::RoomName,
+};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::sync::{Arc, OnceLock};
+
+/// The longest event name, in bytes.
+pub const NAME_BYTES_MAX: usize = 128;
+/// The longest event id that a publisher may choose, in bytes.
+pub const ID_BYTES_MAX: usize = 128;
+
+/// Names that stand for something else: the stock Socket.IO client refuses the first six, the node itself sends the last.
+const RESERVED: [&str; 7] = [
+    "connect",
+    "connect_error",
+    "disconnect",
+    "disconnecting",
+    "newListener",
+    "removeListener",
+    "greenroom",
+];
+
+/// An event as the bus accepted and numbered it.
+#[derive(Debug)]
+pub struct Event {
+    /// The life of the bus that numbered it.
+    pub life: Life,
+    /// Its place in the one sequence of the bus.
+    pub seq: u64,
+    /// Its id: the publisher's own, or a ULID.
+    pub id: EventId,
+    /// Its name.
+    pub name: EventName,
+    /// Where it stands in each of its rooms; the first is the one its publisher named first. Never empty.
+    pub places: Box<[Place]>,
+    /// What it says.
+    pub payload: Payload,
+    /// Of a known event, whom it is about (the agent, task or project): events are merged per subject.
+    pub about: Option<Box<str>>,
+    /// When the node accepted it, milliseconds since 1970.
+    pub ts_ms: i64,
+    /// The shared frames, one a protocol, each encoded by whoever needs it first.
+    frames: [OnceLock<Bytes>; Protocol::COUNT],
+}
+
+/// Where an event stands in one room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The room.
+    pub room: RoomName,
+    /// Its number in that room, from 1.
+    pub offset: u64,
+    /// The sequence of the event before it in that room, 0 if there was none: how a gap is told from a quiet room.
+    pub prev: u64,
+}
+
+/// What an event says: one JSON value, or the arguments of a Socket.IO event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// One JSON text.
+    Data(Bytes),
+    /// A JSON array, one item an argument.
+    Args(Bytes),
+}
+
+impl Payload {
+    /// One JSON value as it was written, in one line: line breaks in JSON stand between tokens only, so a space does.
+    pub fn data(raw: &RawValue) -> Self {
+        Self::Data(one_line(raw.get()))
+    }
+
+    /// The arguments of an event: `raw` is a JSON array (the caller's duty).
+    pub fn args(raw: &RawValue) -> Self {
+        Self::Args(one_line(raw.get()))
+    }
+
+    /// The JSON text, whichever it is.
+    pub fn json(&self) -> &Bytes {
+        match self {
+            Self::Data(json) | Self::Args(json) => json,
+        }
+    }
+}
+
+fn one_line(json: &str) -> Bytes {
+    let mut json = json.as_bytes().to_vec();
+    json.iter_mut()
+        .filter(|b| matches!(b, b'\n' | b'\r'))
+        .for_each(|b| *b = b' ');
+    json.into()
+}
+
+impl Event {
+    /// The event for `draft` at its place in the sequence.
+    pub fn new(draft: Draft, life: Life, seq: u64, places: Box<[Place]>) -> Self {
+        let Draft {
+            id,
+            name,
+            payload,
+            about,
+            ts_ms,
+            ..
+        } = draft;
+        Self {
+            life,
+            seq,
+            id,
+            name,
+            places,
+            payload,
+            about,
+            ts_ms,
+            frames: Default::default(),
+        }
+    }
+
+    /// The frame that every client of this protocol gets, encoded once.
+    pub fn frame(&self, protocol: Protocol) -> Bytes {
+        self.frames[protocol as usize]
+            .get_or_init(|| protocol::shared_frame(self, protocol))
+            .clone()
+    }
+
+    /// What keeping it costs, bytes: itself, its texts, and a frame (about a payload and 200 bytes more).
+    pub fn cost(&self) -> usize {
+        size_of::<Self>()
+            + self.places.len() * size_of::<Place>()
+            + self.id.as_str().len()
+            + 2 * (self.payload.json().len() + self.name.as_str().len())
+            + 200
+    }
+}
+
+/// An event before the bus has numbered it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// Its id.
+    pub id: EventId,
+    /// Whether the publisher chose the id, and so may send it again.
+    pub id_chosen: bool,
+    /// Who publishes; ids of different publishers do not meet.
+    pub publisher: Option<Arc<str>>,
+    /// The rooms, each once, at least one.
+    pub rooms: Vec<RoomName>,
+    /// Its name.
+    pub name: EventName,
+    /// What it says.
+    pub payload: Payload,
+    /// Whom a known event is about.
+    pub about: Option<Box<str>>,
+    /// When the node accepted it, milliseconds since 1970.
+    pub ts_ms: i64,
+}
+
+impl Draft {
+    /// A digest of what is published where, to tell a repeated request from a reused id.
+    pub fn digest(&self) -> u64 {
+        use std::hash::{DefaultHasher, Hash, Hasher};
+        let mut hasher = DefaultHasher::new();
+        (&self.rooms, self.name.as_str(), self.payload.json()).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// What the bus answers to a publisher.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The event's id.
+    pub id: EventId,
+    /// Its number in each room.
+    pub offsets: Vec<(RoomName, u64)>,
+    /// Whether this id had been accepted before, so that nothing was published now.
+    pub repeated: bool,
+}
+
+/// An event's id: 1 to 128 characters of `[A-Za-z0-9_.:/@+=-]`, so that it needs no escaping anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventId(Arc<str>);
+
+/// Why a text is not an event id or an event name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// Empty, or longer than the limit.
+    #[error("{what} has 1 to {limit} bytes, this one has {bytes}")]
+    Length {
+        /// Which of the two.
+        what: &'static str,
+        /// Bytes of the text.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// A character that is not allowed.
+    #[error("{what} must not contain {found:?}")]
+    Character {
+        /// Which of the two.
+        what: &'static str,
+        /// The first one found.
+        found: char,
+    },
+    /// A name that stands for something else.
+    #[error("the event name {0:?} is reserved")]
+    Reserved(String),
+}
+
+fn check_length(what: &'static str, text: &str, limit: usize) -> Result<(), NameError> {
+    let bytes = text.len();
+    if bytes == 0 || bytes > limit {
+        Err(NameError::Length { what, bytes, limit })
+    } else {
+        Ok(())
+    }
+}
+
+impl EventId {
+    /// Checks an id that a publisher chose.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        const WHAT: &str = "an event id";
+        check_length(WHAT, text, ID_BYTES_MAX)?;
+        match text
+            .chars()
+            .find(|&c| !(c.is_ascii_alphanumeric() || "_.:/@+=-".contains(c)))
+        {
+            Some(found) => Err(NameError::Character { what: WHAT, found }),
+            None => Ok(Self(text.into())),
+        }
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// An event's name: 1 to 128 bytes without control characters, and not a reserved one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EventName(Arc<str>);
+
+impl EventName {
+    /// Checks the name of an event that somebody publishes.
+    pub fn parse(text: &str) -> Result<Self, NameError> {
+        const WHAT: &str = "an event name";
+        check_length(WHAT, text, NAME_BYTES_MAX)?;
+        if let Some(found) = text.chars().find(|c| c.is_control()) {
+            return Err(NameError::Character { what: WHAT, found });
+        }
+        if RESERVED.contains(&text) {
+            return Err(NameError::Reserved(text.into()));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reserved_names_are_refused() {
+        for name in RESERVED {
+            assert_eq!(EventName::parse(name), Err(NameError::Reserved(name.into())));
+        }
+        assert!(EventName::parse("agent-thought").is_ok());
+        assert!(EventName::parse("überraschung").is_ok());
+    }
+
+    #[test]
+    fn names_and_ids_have_limits() {
+        assert!(EventName::parse("").is_err());
+        assert!(EventName::parse("a\nb").is_err());
+        assert!(EventName::parse(&"x".repeat(NAME_BYTES_MAX)).is_ok());
+        assert!(EventName::parse(&"x".repeat(NAME_BYTES_MAX + 1)).is_err());
+        assert!(EventId::parse("order-7/retry:1").is_ok());
+        for id in ["", "a b", "a\"b", "ä", &"x".repeat(ID_BYTES_MAX + 1)] {
+            assert!(EventId::parse(id).is_err(), "{id}");
+        }
+    }
+
+    #[test]
+    fn a_payload_is_one_line() {
+        let raw: Box<RawValue> = serde_json::from_str("{\n  \"a\": \"x\\ny\"\r\n}").unwrap();
+        assert_eq!(Payload::data(&raw).json(), "{   \"a\": \"x\\ny\"  }".as_bytes());
+    }
+}

@@ -1,0 +1,179 @@
+//! Every message, grouped by the actor that hears it.
+
+use crate::{
+    logic::{
+        event::{Draft, Event, Receipt},
+        fault::Fault,
+        position::Position,
+        protocol::{Notice, Rooms},
+        room_name::RoomName,
+    },
+    ports::{BusError, Inlet, ShardId},
+};
+use actix::{Message, Recipient};
+use serde_json::value::RawValue;
+use std::sync::Arc;
+
+// ---- RoomRegistry hears ----
+
+/// Which connection of a shard: its place in the shard's table.
+pub type PeerKey = usize;
+
+/// A connection wants to be in rooms. The answer goes into its outbox, before the first event of those rooms.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Join {
+    /// Who.
+    pub peer: PeerKey,
+    /// The rooms, checked, each once.
+    pub rooms: Vec<RoomName>,
+    /// The form in which to answer.
+    pub asked: Rooms,
+    /// What the client has already; only in a connection's first join.
+    pub since: Option<Position>,
+    /// To be handed back.
+    pub reference: Option<Box<RawValue>>,
+}
+
+/// A connection leaves rooms. The answer goes into its outbox.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Leave {
+    /// Who.
+    pub peer: PeerKey,
+    /// The rooms.
+    pub rooms: Vec<RoomName>,
+    /// The form in which to answer.
+    pub asked: Rooms,
+    /// To be handed back.
+    pub reference: Option<Box<RawValue>>,
+}
+
+/// Publish an event. Anybody may send this: sessions, HTTP, agents in the process.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Receipt, BusError>")]
+pub struct Publish(pub Draft);
+
+/// What the bus hands to a shard.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub enum FromBus {
+    /// An event of a room the shard wants.
+    Event(Arc<Event>),
+    /// From `at` on, everything of these rooms is handed over; everything up to it has been.
+    Subscribed {
+        /// The rooms.
+        rooms: Vec<RoomName>,
+        /// The sequence.
+        at: u64,
+    },
+}
+
+/// The bridge has lost what it knew: say again what you want.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct SayInterest;
+
+/// Say something to every connection of the shard.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Announce(pub Notice);
+
+/// The node shuts down: say so to every connection, each with a delay of its own below `spread_ms`, then close it.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain {
+    /// Clients are told to come back after a random part of this, milliseconds.
+    pub spread_ms: u64,
+}
+
+/// An actor of this process wants to hear rooms. Answers with the key to give to [`Unwatch`].
+#[derive(Message)]
+#[rtype(result = "Result<PeerKey, Fault>")]
+pub struct Watch {
+    /// The rooms, checked, each once.
+    pub rooms: Vec<RoomName>,
+    /// What it has already.
+    pub since: Option<Position>,
+    /// Where to send what is heard. While its mailbox is full it is caught up from the history later.
+    pub to: Recipient<Heard>,
+}
+
+/// An actor of this process no longer wants to hear.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Unwatch(pub PeerKey);
+
+/// What the shard holds now.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "Vec<SessionRow>")]
+pub struct ListSessions;
+
+/// One connection, as operators see it.
+#[derive(Clone, Debug, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionRow {
+    /// Its id.
+    pub id: String,
+    /// `websocket`, `sse` or `process`.
+    pub transport: &'static str,
+    /// Its rooms.
+    pub rooms: Vec<RoomName>,
+    /// Since when, RFC 3339.
+    pub connected_at: String,
+    /// Bytes that wait to be written.
+    pub bytes_waiting: usize,
+}
+
+// ---- an agent's actor hears ----
+
+/// What an actor that watches rooms hears.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub enum Heard {
+    /// The watch has begun; `recovered` is false when events since the given position are missing.
+    Joined {
+        /// What the watcher has from here on.
+        position: Position,
+        /// Whether nothing is missing.
+        recovered: bool,
+    },
+    /// An event, in order, each once.
+    Event(Arc<Event>),
+    /// The watcher was so slow that the history no longer has what it missed; it goes on live from here.
+    Missed {
+        /// What the watcher has from here on.
+        position: Position,
+    },
+}
+
+// ---- RedisBridge hears ----
+
+/// A shard is there (again): it wants exactly these rooms. Answers the sequence after which all is handed over.
+#[derive(Message)]
+#[rtype(result = "Result<u64, BusError>")]
+pub struct Attach {
+    /// Where to hand events over.
+    pub inlet: Inlet,
+    /// Whom to ask after a restart of the bridge.
+    pub ask: Recipient<SayInterest>,
+    /// The rooms it wants.
+    pub rooms: Vec<RoomName>,
+}
+
+/// A shard is gone.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Detach(pub ShardId);
+
+/// A shard's wishes have changed.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Interest {
+    /// Which shard.
+    pub shard: ShardId,
+    /// Rooms it wants from now on.
+    pub wanted: Vec<RoomName>,
+    /// Rooms it no longer wants.
+    pub unwanted: Vec<RoomName>,
+}

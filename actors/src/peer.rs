@@ -1,0 +1,320 @@
+//! One connection as its shard sees it: the outbox, what it has been given, and the line to the client.
+//!
+//! A peer belongs to one thread. It outlives a panic of the RoomRegistry: what the client has been given and what still
+//! waits for it lives here, so a restarted shard can go on exactly there.
+
+use crate::{
+    logic::{
+        event::Event,
+        fault::CloseCode,
+        position::Position,
+        presence::Card,
+        protocol::{Protocol, Rooms},
+        room_name::RoomName,
+        throttle::Throttle,
+        ws,
+    },
+    messages::{Heard, PeerKey},
+    ports::Wire,
+};
+use actix::Recipient;
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io::{self, IoSlice},
+    rc::Rc,
+    sync::Arc,
+    task::Waker,
+};
+
+/// Frames written in one call. The kernel takes up to 1,024; 64 keeps the array on the stack small.
+const FRAMES_PER_WRITE: usize = 64;
+
+/// How a client is reached.
+pub enum Line<W> {
+    /// A socket of its own, written by the shard's flusher.
+    Socket(W),
+    /// A streaming response that takes what is queued.
+    Stream,
+    /// An actor of this process.
+    Watcher(Recipient<Heard>),
+}
+
+/// One connection.
+pub struct Peer<W> {
+    /// Its place in the shard's table.
+    pub key: Cell<PeerKey>,
+    /// What others may know of it.
+    pub card: Arc<Card>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The line to the client.
+    pub line: Line<W>,
+    /// Who reads for it or takes its frames, to be woken.
+    pub task: RefCell<Option<Waker>>,
+    queue: RefCell<VecDeque<Bytes>>,
+    /// Bytes of the first frame that are already written.
+    written: Cell<usize>,
+    bytes: Cell<usize>,
+    limit: usize,
+    flags: Cell<u8>,
+    /// The last event it was given (or that waits for it), or the point where it joined.
+    pub upto: Cell<u64>,
+    /// Its rooms, each with the sequence at which it joined.
+    pub rooms: RefCell<Vec<(RoomName, u64)>>,
+    /// Joins that wait for the bus to confirm a subscription.
+    pub pending: RefCell<VecDeque<PendingJoin>>,
+    /// What its user's throttle holds; made when the first event is throttled.
+    pub user: RefCell<Option<Rc<User>>>,
+    /// Where it is in the history while it is not live.
+    pub catch_up: RefCell<Option<Box<CatchUp>>>,
+    /// When it was last heard of, shard milliseconds.
+    pub heard_ms: Cell<u64>,
+    /// When it was last pinged (WebSocket) or written to (SSE), shard milliseconds.
+    pub pinged_ms: Cell<u64>,
+    /// When it is cut off, once it is closing.
+    pub cut_off_ms: Cell<u64>,
+}
+
+/// A user on a shard: its throttle, shared by its connections there.
+pub struct User {
+    /// Distinguishes users of a shard.
+    pub id: u64,
+    /// The throttle.
+    pub throttle: RefCell<Throttle>,
+    /// When the shard's timer will look at it.
+    pub due_ms: Cell<Option<u64>>,
+}
+
+/// A join that waits.
+#[derive(Debug)]
+pub struct PendingJoin {
+    /// The rooms.
+    pub rooms: Vec<RoomName>,
+    /// The form in which to answer.
+    pub asked: Rooms,
+    /// What the client has already.
+    pub since: Option<Position>,
+    /// To be handed back.
+    pub reference: Option<Box<RawValue>>,
+}
+
+/// A peer that is being given the history.
+#[derive(Debug, Default)]
+pub struct CatchUp {
+    /// Read up to here.
+    pub after: u64,
+    /// The peer has everything up to here, except what is found below from `firsts` on.
+    pub base: u64,
+    /// The first event under each throttle key that the peer does not have, though it is at or below `base`.
+    pub firsts: Vec<u64>,
+    /// Events at or below `base` that it does not have, found so far.
+    pub resend: Vec<Arc<Event>>,
+    /// The join that is answered with the first page.
+    pub told: Option<PendingJoin>,
+    /// Whether a read is under way.
+    pub reading: bool,
+}
+
+/// The frame did not fit.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// What a flush came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Flushed {
+    /// Nothing is left to write.
+    Empty,
+    /// The socket takes no more now.
+    Blocked,
+    /// The connection is broken.
+    Broken,
+}
+
+/// In the list of peers to be flushed.
+pub const DIRTY: u8 = 1;
+/// The socket took no more; its session waits for it.
+pub const BLOCKED: u8 = 2;
+/// A close is queued; nothing is queued after it.
+pub const CLOSING: u8 = 4;
+/// Over: nothing is written any more.
+pub const CLOSED: u8 = 8;
+/// Not live: given the history.
+pub const LAGGING: u8 = 16;
+/// Its position is more than a sequence number.
+pub const PERSONAL: u8 = 32;
+/// In the list of peers that want the next page of the history.
+pub const HUNGRY: u8 = 64;
+
+impl<W: Wire> Peer<W> {
+    /// A new connection whose outbox holds at most `limit` bytes.
+    pub fn new(card: Arc<Card>, protocol: Protocol, line: Line<W>, limit: usize) -> Self {
+        Self {
+            key: Cell::new(PeerKey::MAX),
+            card,
+            protocol,
+            line,
+            task: RefCell::new(None),
+            queue: RefCell::default(),
+            written: Cell::new(0),
+            bytes: Cell::new(0),
+            limit,
+            flags: Cell::new(0),
+            upto: Cell::new(0),
+            rooms: RefCell::default(),
+            pending: RefCell::default(),
+            user: RefCell::new(None),
+            catch_up: RefCell::new(None),
+            heard_ms: Cell::new(0),
+            pinged_ms: Cell::new(0),
+            cut_off_ms: Cell::new(u64::MAX),
+        }
+    }
+
+    /// Whether any of these flags is set.
+    pub fn is(&self, flags: u8) -> bool {
+        self.flags.get() & flags != 0
+    }
+
+    /// Sets flags.
+    pub fn set(&self, flags: u8) {
+        self.flags.set(self.flags.get() | flags);
+    }
+
+    /// Clears flags.
+    pub fn clear(&self, flags: u8) {
+        self.flags.set(self.flags.get() & !flags);
+    }
+
+    /// Bytes that wait to be written.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+
+    /// Below this it wants the next page of the history.
+    pub fn low_water(&self) -> usize {
+        self.limit / 4
+    }
+
+    /// Queues a frame. Full means: nothing was queued, and the client must be closed as too slow.
+    pub(crate) fn push(&self, frame: Bytes) -> Result<(), Full> {
+        if self.is(CLOSING | CLOSED) {
+            return Ok(());
+        }
+        let bytes = self.bytes.get() + frame.len();
+        if bytes > self.limit {
+            return Err(Full);
+        }
+        self.bytes.set(bytes);
+        self.queue.borrow_mut().push_back(frame);
+        Ok(())
+    }
+
+    /// Queues a close frame. A client too slow to read gets it right after the frame it is reading.
+    pub(crate) fn queue_close(&self, code: CloseCode, reason: &str) {
+        let mut queue = self.queue.borrow_mut();
+        if code == CloseCode::SlowClient {
+            queue.truncate(usize::from(self.written.get() > 0));
+        }
+        if matches!(self.line, Line::Socket(_)) && self.protocol == Protocol::GreenroomV1 {
+            queue.push_back(ws::close_frame(code.wire().0, reason));
+        }
+        self.bytes.set(
+            queue
+                .iter()
+                .map(Bytes::len)
+                .sum::<usize>()
+                .saturating_sub(self.written.get()),
+        );
+        self.set(CLOSING);
+    }
+
+    /// Cuts the line: a socket's reader sees its end and cleans up.
+    pub(crate) fn kill(&self) {
+        self.set(CLOSED);
+        self.clear(BLOCKED);
+        self.queue.take();
+        self.bytes.set(0);
+        self.written.set(0);
+        if let Line::Socket(wire) = &self.line {
+            wire.shutdown(true);
+        }
+        self.wake();
+    }
+
+    /// Wakes whoever reads for it or takes its frames.
+    pub(crate) fn wake(&self) {
+        if let Some(task) = &*self.task.borrow() {
+            task.wake_by_ref();
+        }
+    }
+
+    /// Writes all that is queued, as far as the socket takes it.
+    pub(crate) fn flush(&self) -> Flushed {
+        let Line::Socket(wire) = &self.line else {
+            return Flushed::Empty;
+        };
+        let mut queue = self.queue.borrow_mut();
+        while !queue.is_empty() {
+            match write_once(wire, &queue, self.written.get()) {
+                Ok(0) => return Flushed::Broken,
+                Ok(bytes) => self.advance(&mut queue, bytes),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Flushed::Broken,
+            }
+        }
+        // An idle connection holds no buffer; a busy one keeps a small one.
+        if queue.capacity() > 16 || self.is(CLOSING) {
+            *queue = VecDeque::new();
+        }
+        Flushed::Empty
+    }
+
+    fn advance(&self, queue: &mut VecDeque<Bytes>, bytes: usize) {
+        self.bytes.set(self.bytes.get() - bytes);
+        let mut done = self.written.get() + bytes;
+        while let Some(first) = queue.front() {
+            if done < first.len() {
+                break;
+            }
+            done -= first.len();
+            queue.pop_front();
+        }
+        self.written.set(done);
+    }
+
+    /// Takes queued frames for a stream, about `bytes_max` of them, as one chunk.
+    pub(crate) fn take_chunk(&self, bytes_max: usize) -> Option<Bytes> {
+        let mut queue = self.queue.borrow_mut();
+        let first = queue.pop_front()?;
+        let mut bytes = first.len();
+        let mut chunk = vec![first];
+        while queue.front().is_some_and(|next| bytes + next.len() <= bytes_max) {
+            let Some(next) = queue.pop_front() else { break };
+            bytes += next.len();
+            chunk.push(next);
+        }
+        self.bytes.set(self.bytes.get() - bytes);
+        if queue.is_empty() {
+            *queue = VecDeque::new();
+        }
+        Some(if chunk.len() == 1 {
+            chunk.swap_remove(0)
+        } else {
+            chunk.concat().into()
+        })
+    }
+}
+
+fn write_once<W: Wire>(wire: &W, queue: &VecDeque<Bytes>, written: usize) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
+    let mut count = 0;
+    for (slice, frame) in slices.iter_mut().zip(queue) {
+        *slice = IoSlice::new(if count == 0 { &frame[written..] } else { frame });
+        count += 1;
+    }
+    wire.try_write_vectored(&slices[..count])
+}

@@ -1,0 +1,160 @@
+//! The ports: what the actors need of the world, each with an embedded twin that ships.
+
+use crate::{
+    logic::{
+        bus_log::{Page, Query},
+        event::{Draft, Event, Receipt},
+        position::Life,
+        presence::{Card, SessionId},
+        protocol::Member,
+        room_name::RoomName,
+    },
+    messages::FromBus,
+};
+use actix::Recipient;
+use std::{
+    future::Future,
+    io::{self, IoSlice},
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+/// A future that a port gives back.
+pub type PortFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Why the bus did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BusError {
+    /// The id was used before, by the same publisher, with other content. Permanent.
+    #[error("the event id was used before with other content")]
+    IdReused,
+    /// The bus cannot be reached now. Transient.
+    #[error("the bus is away: {0}")]
+    Away(String),
+}
+
+impl BusError {
+    /// Whether the same call may succeed later.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Away(_))
+    }
+}
+
+/// Which shard of a process, over all its nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ShardId(pub u32);
+
+/// Where the bus hands events to a shard.
+#[derive(Clone)]
+pub struct Inlet {
+    /// The shard.
+    pub shard: ShardId,
+    /// Its mailbox.
+    pub mailbox: Recipient<FromBus>,
+    /// Set by the bus when the mailbox was full: from then on nothing is handed over until the shard rejoins.
+    pub behind: Arc<AtomicBool>,
+}
+
+impl Inlet {
+    /// Hands something over, or marks the shard as behind. Never blocks.
+    pub fn hand_over(&self, message: FromBus) {
+        if !self.behind.load(Ordering::Relaxed) && self.mailbox.try_send(message).is_err() {
+            self.behind.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Numbers events, keeps each room's history, and hands events to the shards that want them.
+///
+/// Guarantees: an event's sequence is assigned once, atomically; each inlet is handed events in sequence order, each
+/// once; everything after a subscription is confirmed in the inlet ([`FromBus::Subscribed`]) is handed over.
+/// Calls take effect in the order in which they are made, also if the futures they return are awaited in another.
+pub trait Bus: Send + Sync + 'static {
+    /// The life of the history now.
+    fn life(&self) -> Life;
+
+    /// Numbers and keeps an event, and hands it to every shard subscribed to one of its rooms. The same id of the same
+    /// publisher is accepted once. Errors: [`BusError::IdReused`], [`BusError::Away`].
+    fn publish(&self, draft: Draft) -> PortFuture<Result<Receipt, BusError>>;
+
+    /// Reads a part of the history.
+    fn read(&self, query: Query) -> PortFuture<Result<Page, BusError>>;
+
+    /// A shard is there, again or for the first time: it wants exactly `rooms` from now on, and is no longer behind.
+    /// Answers the sequence after which everything is handed over.
+    fn attach(&self, inlet: Inlet, rooms: Vec<RoomName>) -> PortFuture<Result<u64, BusError>>;
+
+    /// A shard is gone.
+    fn detach(&self, shard: ShardId);
+
+    /// A shard wants these rooms too; confirmed in its inlet.
+    fn subscribe(&self, shard: ShardId, rooms: &[RoomName]);
+
+    /// A shard no longer wants these rooms.
+    fn unsubscribe(&self, shard: ShardId, rooms: &[RoomName]);
+
+    /// A connection is in these rooms. Takes effect at once or soon; never blocks.
+    fn enter(&self, rooms: &[RoomName], card: &Arc<Card>);
+
+    /// A connection is no longer in these rooms. Takes effect at once or soon; never blocks.
+    fn exit(&self, rooms: &[RoomName], session: SessionId);
+
+    /// The members of a room, over all nodes.
+    fn members(&self, room: &RoomName) -> PortFuture<Result<Vec<Member>, BusError>>;
+
+    /// At most `limit` rooms with members, by name, that begin with `prefix`, after `after`.
+    fn rooms(
+        &self,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> PortFuture<Result<Vec<(RoomName, usize)>, BusError>>;
+
+    /// Housekeeping, called every few seconds: drops what is too old.
+    fn tend(&self);
+
+    /// The wall clock it stamps with, milliseconds since 1970.
+    fn now_ms(&self) -> i64;
+
+    /// What it holds, for the metrics.
+    fn gauges(&self) -> BusGauges;
+}
+
+/// What a bus holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BusGauges {
+    /// The last sequence number.
+    pub head: u64,
+    /// Events kept.
+    pub events: usize,
+    /// What they cost, bytes.
+    pub bytes: usize,
+    /// Rooms remembered.
+    pub rooms: usize,
+}
+
+/// The raw connection to one client. All calls are non-blocking and take `&self`: one thread owns it.
+pub trait Wire: Unpin + 'static {
+    /// Ready when `try_read` may give something.
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Reads; `Ok(0)` is the end, `WouldBlock` nothing yet.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Ready when `try_write_vectored` may take something.
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Writes as much as fits; `WouldBlock` if nothing does.
+    fn try_write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Ends the sending side (`false`), or both sides at once.
+    fn shutdown(&self, both: bool);
+}
+
+/// The wall clock, milliseconds since 1970: handed in, so that tests own the time.
+pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// What the tests and the embedded bus share: an event to hand over.
+pub(crate) fn hand_over_event(inlet: &Inlet, event: &Arc<Event>) {
+    inlet.hand_over(FromBus::Event(event.clone()));
+}

@@ -1,0 +1,270 @@
+//! An event reaches those it is for, at once or when the throttle lets it.
+
+use super::RoomRegistry;
+use crate::{
+    logic::{
+        event::Event,
+        fault::CloseCode,
+        protocol::{self, View},
+        throttle::{Offer, Release, Rule, Throttle, Who, merged_payload},
+    },
+    messages::Heard,
+    peer::{CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, User},
+    ports::Wire,
+};
+use actix::{AsyncContext, Context};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+impl<W: Wire> RoomRegistry<W> {
+    /// Gives an event to every connection in one of its rooms, once each.
+    pub(super) fn fan_out(&mut self, event: &Arc<Event>, ctx: &mut Context<Self>) {
+        self.deps.hub.stats.events.add(1);
+        let now_ms = self.now_ms();
+        let settings = self.deps.settings.clone();
+        let rule = settings.rules.of(event);
+        for place in &event.places {
+            // The members are taken out so that giving may look at everything else; nobody joins or leaves meanwhile.
+            let Some(room) = self.state.rooms.get_mut(&place.room) else {
+                continue;
+            };
+            let members = std::mem::take(&mut room.members);
+            for peer in &members {
+                #[cfg(feature = "testing")]
+                super::faults::trip(self.deps.shard);
+                if peer.upto.get() < event.seq && !peer.is(LAGGING | CLOSED) {
+                    self.give(peer, event, rule, now_ms, ctx);
+                    peer.upto.set(event.seq);
+                }
+            }
+            if let Some(room) = self.state.rooms.get_mut(&place.room) {
+                room.members = members;
+            }
+        }
+        self.state.applied = self.state.applied.max(event.seq);
+    }
+
+    /// Gives one event to one connection. The caller advances `upto`.
+    pub(super) fn give(
+        &mut self,
+        peer: &Rc<Peer<W>>,
+        event: &Arc<Event>,
+        rule: Option<&Rule>,
+        now_ms: u64,
+        ctx: &mut Context<Self>,
+    ) {
+        if let Line::Watcher(to) = &peer.line {
+            if to.try_send(Heard::Event(event.clone())).is_err() {
+                self.lag(peer, event.seq - 1);
+            }
+            return;
+        }
+        if let Some(rule) = rule {
+            let user = self.user_of(peer);
+            let rules = &self.deps.settings.rules;
+            let offer = user
+                .throttle
+                .borrow_mut()
+                .offer(self.who(peer), event, rule, rules, now_ms);
+            match offer {
+                Offer::Now => {}
+                Offer::Waits => {
+                    self.deps.hub.stats.throttled.add(1);
+                    peer.set(PERSONAL);
+                    return self.schedule(&user, now_ms, ctx);
+                }
+                Offer::Overflow => {
+                    self.deps.hub.stats.slow_clients.add(1);
+                    let reason = "too many throttled events wait";
+                    return self.deps.hub.close(peer, CloseCode::SlowClient, reason);
+                }
+            }
+        }
+        self.deps.hub.stats.deliveries.add(1);
+        if peer.is(PERSONAL) {
+            peer.upto.set(peer.upto.get().max(event.seq));
+            self.send_view(peer, View { event, merged: None });
+        } else {
+            self.deps.hub.send(peer, event.frame(peer.protocol));
+        }
+    }
+
+    /// Sends an event with this connection's own position.
+    fn send_view(&self, peer: &Rc<Peer<W>>, view: View<'_>) {
+        let frame = protocol::event_frame(view, &self.position_of_event(peer), peer.protocol);
+        self.deps.hub.send(peer, frame);
+    }
+
+    /// A connection's position as of the event it is being given: never what the shard has applied beyond it.
+    fn position_of_event(&self, peer: &Peer<W>) -> crate::logic::position::Position {
+        let mut position = self.position(peer);
+        if !peer.is(LAGGING) {
+            position.seq = peer.upto.get();
+        }
+        position
+    }
+
+    /// A connection's number within its user's throttle.
+    pub(super) fn who(&self, peer: &Peer<W>) -> Who {
+        peer.key.get() as Who
+    }
+
+    fn user_of(&mut self, peer: &Rc<Peer<W>>) -> Rc<User> {
+        if let Some(user) = &*peer.user.borrow() {
+            return user.clone();
+        }
+        self.deps.users_made += 1;
+        let user = Rc::new(User {
+            id: self.deps.users_made,
+            throttle: RefCell::new(Throttle::default()),
+            due_ms: std::cell::Cell::new(None),
+        });
+        *peer.user.borrow_mut() = Some(user.clone());
+        user
+    }
+
+    /// Sees to it that the timer looks at a user when something may go out to it.
+    fn schedule(&mut self, user: &Rc<User>, now_ms: u64, ctx: &mut Context<Self>) {
+        let due_ms = user
+            .throttle
+            .borrow()
+            .due(&self.deps.settings.rules)
+            .map(|due_ms| due_ms.max(now_ms));
+        let before = user.due_ms.replace(due_ms);
+        if before == due_ms {
+            return;
+        }
+        if let Some(before) = before {
+            self.state.due.remove(&(before, user.id));
+        }
+        match due_ms {
+            Some(due_ms) => {
+                self.state.due.insert((due_ms, user.id));
+                self.state.users.insert(user.id, user.clone());
+            }
+            None => drop(self.state.users.remove(&user.id)),
+        }
+        self.arm(now_ms, ctx);
+    }
+
+    /// After a restart: whatever waits is waited for again.
+    pub(super) fn reschedule_all(&mut self, ctx: &mut Context<Self>) {
+        let now_ms = self.deps.hub.now_ms.get();
+        for peer in self.deps.hub.all() {
+            let user = peer.user.borrow().clone();
+            if let Some(user) = user {
+                user.due_ms.set(None);
+                self.schedule(&user, now_ms, ctx);
+            }
+        }
+    }
+
+    /// One timer a shard, set to the earliest.
+    fn arm(&mut self, now_ms: u64, ctx: &mut Context<Self>) {
+        let earliest = self.state.due.first().map(|(due_ms, _)| *due_ms);
+        match (earliest, self.state.timer) {
+            (Some(due_ms), Some((set_ms, _))) if set_ms <= due_ms => {}
+            (Some(due_ms), timer) => {
+                if let Some((_, handle)) = timer {
+                    ctx.cancel_future(handle);
+                }
+                let wait = Duration::from_millis(due_ms.saturating_sub(now_ms));
+                let handle = ctx.run_later(wait, |act, ctx| {
+                    act.state.timer = None;
+                    act.release_due(ctx);
+                });
+                self.state.timer = Some((due_ms, handle));
+            }
+            (None, _) => {}
+        }
+    }
+
+    fn release_due(&mut self, ctx: &mut Context<Self>) {
+        let now_ms = self.now_ms();
+        while let Some((due_ms, id)) = self
+            .state
+            .due
+            .first()
+            .copied()
+            .filter(|(due_ms, _)| *due_ms <= now_ms)
+        {
+            self.state.due.remove(&(due_ms, id));
+            let Some(user) = self.state.users.get(&id).cloned() else {
+                continue;
+            };
+            user.due_ms.set(None);
+            loop {
+                let releases = user
+                    .throttle
+                    .borrow_mut()
+                    .release(&self.deps.settings.rules, now_ms);
+                let Some(releases) = releases else { break };
+                releases
+                    .into_iter()
+                    .for_each(|release| self.send_release(release));
+            }
+            self.schedule(&user, now_ms, ctx);
+            if user.due_ms.get().is_none() {
+                self.state.users.remove(&id);
+            }
+        }
+        self.arm(now_ms, ctx);
+    }
+
+    fn send_release(&self, release: Release) {
+        let Some(peer) = self.deps.hub.peer(release.who as usize) else {
+            return;
+        };
+        let Some(newest) = release.events.last() else {
+            return;
+        };
+        let stats = &self.deps.hub.stats;
+        match merged_payload(&release.events) {
+            Some(merged) => {
+                stats.merged.add(release.events.len() as u64 - 1);
+                stats.deliveries.add(1);
+                self.send_view(
+                    &peer,
+                    View {
+                        event: newest,
+                        merged: Some(&merged),
+                    },
+                );
+            }
+            // Payloads that cannot be merged lose nothing: each goes out.
+            None => release.events.iter().for_each(|event| {
+                stats.deliveries.add(1);
+                self.send_view(&peer, View { event, merged: None });
+            }),
+        }
+        self.settle_personal(&peer);
+    }
+
+    /// Clears the mark once a connection's position is a plain number again.
+    pub(super) fn settle_personal(&self, peer: &Peer<W>) {
+        if !peer.is(LAGGING) && self.position(peer).waiting.is_empty() {
+            peer.clear(PERSONAL);
+        }
+    }
+
+    /// From now on a connection is given the history, from `upto` on.
+    pub(super) fn lag(&self, peer: &Peer<W>, upto: u64) {
+        peer.set(LAGGING);
+        let mut catch_up = peer.catch_up.borrow_mut();
+        match &mut *catch_up {
+            Some(catch_up) => catch_up.reading = false,
+            None => {
+                *catch_up = Some(Box::new(CatchUp {
+                    after: upto,
+                    base: upto,
+                    ..CatchUp::default()
+                }))
+            }
+        }
+    }
+
+    pub(super) fn lag_all(&self) {
+        for peer in self.deps.hub.all() {
+            self.lag(&peer, peer.upto.get());
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The end of each turn, and the sweep.
+
+use super::RoomRegistry;
+use crate::{
+    logic::{
+        fault::CloseCode,
+        protocol::{Answer, Notice, sse},
+        room_name::RoomName,
+        ws,
+    },
+    messages::Drain,
+    peer::{CLOSED, CLOSING, LAGGING, Line, Peer},
+    ports::Wire,
+};
+use actix::{ActorFuture, Context};
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context as TaskContext, Poll},
+    time::Duration,
+};
+
+/// Runs after the messages of a turn: forgets who is gone, reads on for who wants more, writes to whom something waits.
+pub(super) struct EndOfTurn;
+
+impl<W: Wire> ActorFuture<RoomRegistry<W>> for EndOfTurn {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        act: &mut RoomRegistry<W>,
+        ctx: &mut Context<RoomRegistry<W>>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let hub = act.deps.hub.clone();
+        hub.set_turn(task.waker());
+        for peer in hub.take_gone() {
+            act.gone(&peer);
+        }
+        for peer in hub.take_hungry() {
+            act.feed(&peer, ctx);
+        }
+        hub.flush_dirty();
+        if hub.has_work() {
+            task.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+impl<W: Wire> RoomRegistry<W> {
+    /// Often enough for the shortest of the times it watches over, at most once a second.
+    pub(super) fn sweep_period(&self) -> Duration {
+        let settings = &self.deps.settings;
+        let shortest = settings
+            .ping_interval_ms
+            .min(settings.ping_timeout_ms)
+            .min(settings.comment_ms);
+        Duration::from_millis((shortest / 4).clamp(10, 1_000))
+    }
+
+    pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
+        let now_ms = self.now_ms();
+        for peer in self.deps.hub.all() {
+            if peer.cut_off_ms.get() <= now_ms {
+                peer.kill();
+                continue;
+            }
+            match &peer.line {
+                Line::Socket(_) => self.sweep_socket(&peer, now_ms),
+                Line::Stream => self.sweep_stream(&peer, now_ms),
+                Line::Watcher(to) if !to.connected() => self.deps.hub.remove(&peer),
+                Line::Watcher(_) if peer.is(LAGGING) => self.feed(&peer, ctx),
+                Line::Watcher(_) => {}
+            }
+        }
+        self.sweep_rooms(now_ms, ctx);
+    }
+
+    fn sweep_socket(&self, peer: &Rc<Peer<W>>, now_ms: u64) {
+        let settings = &self.deps.settings;
+        let silent_ms = now_ms.saturating_sub(peer.heard_ms.get());
+        if silent_ms >= settings.ping_interval_ms + settings.ping_timeout_ms {
+            return self.deps.hub.close(peer, CloseCode::PingTimeout, "");
+        }
+        if silent_ms >= settings.ping_interval_ms && peer.pinged_ms.get() <= peer.heard_ms.get() {
+            peer.pinged_ms.set(now_ms.max(peer.heard_ms.get() + 1));
+            self.deps.hub.send(peer, ws::ping_frame(b""));
+        }
+    }
+
+    fn sweep_stream(&self, peer: &Rc<Peer<W>>, now_ms: u64) {
+        if now_ms.saturating_sub(peer.pinged_ms.get()) >= self.deps.settings.comment_ms {
+            peer.pinged_ms.set(now_ms);
+            if peer.bytes() == 0 && !peer.is(CLOSING | CLOSED) {
+                self.deps.hub.send(peer, sse::COMMENT);
+            }
+        }
+    }
+
+    /// Rooms that have been empty for a while are given up.
+    fn sweep_rooms(&mut self, now_ms: u64, ctx: &mut Context<Self>) {
+        let linger_ms = self.deps.settings.linger_ms;
+        let mut unwanted: Vec<RoomName> = Vec::new();
+        self.state.rooms.retain(|name, room| {
+            let idle = room.members.is_empty() && room.waiters.is_empty() && room.confirmed;
+            let over = idle
+                && room
+                    .empty_since_ms
+                    .is_none_or(|since_ms| now_ms >= since_ms + linger_ms);
+            if over {
+                unwanted.push(name.clone());
+            }
+            !over
+        });
+        self.deps.hub.stats.rooms.set(self.state.rooms.len() as u64);
+        if !unwanted.is_empty() {
+            self.say_interest(Vec::new(), unwanted, ctx);
+        }
+    }
+
+    pub(super) fn announce(&self, notice: &Notice) {
+        for peer in self.deps.hub.all() {
+            let position = self.position(&peer);
+            self.answer(
+                &peer,
+                &Answer::Notice {
+                    notice,
+                    position: &position,
+                },
+                None,
+            );
+        }
+    }
+
+    /// Tells every client to come back, each after a delay of its own, and closes it.
+    pub(super) fn drain(&mut self, drain: Drain) {
+        self.deps.hub.draining.set(true);
+        for peer in self.deps.hub.all() {
+            // A session's id is random, so its remainder spreads the clients evenly.
+            let retry_ms = (peer.card.id.0 % u128::from(drain.spread_ms.max(1))) as u64;
+            let notice = Notice {
+                r#type: "draining",
+                message: "this node is shutting down; come back after the delay, to any node".into(),
+                retry_in_ms: Some(retry_ms),
+            };
+            let position = self.position(&peer);
+            self.answer(
+                &peer,
+                &Answer::Notice {
+                    notice: &notice,
+                    position: &position,
+                },
+                None,
+            );
+            match &peer.line {
+                Line::Watcher(_) => {}
+                _ => self
+                    .deps
+                    .hub
+                    .close(&peer, CloseCode::Draining, &format!("come back in {retry_ms} ms")),
+            }
+        }
+    }
+}

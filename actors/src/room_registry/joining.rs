@@ -1,0 +1,291 @@
+//! Coming and going.
+
+use super::RoomRegistry;
+use crate::{
+    logic::{
+        fault::{Code, Fault},
+        position::Position,
+        presence::Card,
+        protocol::{self, Answer, Protocol, Rooms},
+        room_name::RoomName,
+    },
+    messages::{Heard, Join, Leave, PeerKey, Watch},
+    peer::{CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, PendingJoin},
+    ports::Wire,
+};
+use actix::Context;
+use serde_json::value::RawValue;
+use std::{rc::Rc, sync::Arc};
+
+impl<W: Wire> RoomRegistry<W> {
+    pub(super) fn join(&mut self, join: Join, ctx: &mut Context<Self>) {
+        let Some(peer) = self.deps.hub.peer(join.peer) else {
+            return;
+        };
+        if let Err(fault) = self.check_room_count(&peer, &join.rooms) {
+            return self.answer(&peer, &Answer::Error(&fault), join.reference.as_deref());
+        }
+        let Join {
+            rooms,
+            asked,
+            since,
+            reference,
+            ..
+        } = join;
+        let mut unknown = Vec::new();
+        for name in &rooms {
+            if !self.state.rooms.contains_key(name) {
+                unknown.push(name.clone());
+            }
+            let room = self.room(name);
+            if !room.confirmed {
+                room.waiters.push(peer.clone());
+            }
+        }
+        peer.pending.borrow_mut().push_back(PendingJoin {
+            rooms,
+            asked,
+            since,
+            reference,
+        });
+        if !unknown.is_empty() {
+            self.say_interest(unknown, Vec::new(), ctx);
+        }
+        self.settle(&peer, ctx);
+    }
+
+    fn check_room_count(&self, peer: &Peer<W>, rooms: &[RoomName]) -> Result<(), Fault> {
+        let limit = self.deps.settings.rooms_per_connection;
+        let pending: usize = peer.pending.borrow().iter().map(|join| join.rooms.len()).sum();
+        let count = peer.rooms.borrow().len() + pending + rooms.len();
+        // Rooms it is in already count again only where that could matter.
+        let new = || {
+            rooms
+                .iter()
+                .filter(|room| !peer.rooms.borrow().iter().any(|(has, _)| has == *room))
+                .count()
+        };
+        if count > limit && peer.rooms.borrow().len() + pending + new() > limit {
+            let message = format!("a connection may be in {limit} rooms at once");
+            return Err(Fault::new(Code::TooManyRooms, message));
+        }
+        Ok(())
+    }
+
+    /// From `at` on everything of these rooms is handed over.
+    pub(super) fn confirmed(&mut self, rooms: &[RoomName], at: u64, ctx: &mut Context<Self>) {
+        self.state.applied = self.state.applied.max(at);
+        for name in rooms {
+            let Some(room) = self.state.rooms.get_mut(name) else {
+                continue;
+            };
+            room.confirmed = true;
+            for peer in std::mem::take(&mut room.waiters) {
+                self.settle(&peer, ctx);
+            }
+        }
+    }
+
+    /// Completes the joins of a connection whose rooms are all confirmed, in the order in which they were asked.
+    fn settle(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
+        loop {
+            let rooms = &self.state.rooms;
+            let ready = |join: &PendingJoin| {
+                join.rooms
+                    .iter()
+                    .all(|name| rooms.get(name).is_some_and(|room| room.confirmed))
+            };
+            let join = match peer.pending.borrow_mut() {
+                mut pending if self.state.attached && pending.front().is_some_and(ready) => {
+                    pending.pop_front()
+                }
+                _ => None,
+            };
+            match join {
+                Some(join) if !peer.is(CLOSED) => self.complete(peer, join, ctx),
+                Some(_) => {}
+                None => return,
+            }
+        }
+    }
+
+    fn complete(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
+        let resumes = join.since.is_some();
+        // A resuming client had these rooms before; anybody else begins here.
+        let joined_at = if resumes { 0 } else { self.state.applied };
+        for name in &join.rooms {
+            if !peer.rooms.borrow().iter().any(|(has, _)| has == name) {
+                peer.rooms.borrow_mut().push((name.clone(), joined_at));
+                self.room(name).members.push(peer.clone());
+            }
+            self.room(name).empty_since_ms = None;
+        }
+        self.deps.neighbours.bus.enter(&join.rooms, &peer.card);
+        if resumes {
+            return self.resume(peer, join, ctx);
+        }
+        if !peer.is(LAGGING) {
+            peer.upto.set(peer.upto.get().max(self.state.applied));
+        }
+        self.say_joined(peer, &join, true);
+    }
+
+    fn resume(&mut self, peer: &Rc<Peer<W>>, mut join: PendingJoin, ctx: &mut Context<Self>) {
+        self.deps.hub.stats.resumes.add(1);
+        let Some(since) = join.since.take() else { return };
+        let known = Some(since.life) == self.deps.life;
+        let mut catch_up = CatchUp::default();
+        if known {
+            (catch_up.base, catch_up.firsts) = (since.seq, since.waiting);
+            // The first of what it lacks may lie below what it has.
+            catch_up.after = catch_up
+                .firsts
+                .first()
+                .map_or(since.seq, |first| first - 1)
+                .min(since.seq);
+        } else {
+            // Of another life nothing is left, and nothing of this one has been seen: all that is kept is new.
+            catch_up.firsts = vec![u64::MAX];
+        }
+        catch_up.told = Some(join);
+        peer.upto.set(catch_up.base);
+        *peer.catch_up.borrow_mut() = Some(Box::new(catch_up));
+        peer.set(LAGGING | PERSONAL);
+        self.feed(peer, ctx);
+    }
+
+    /// Answers a join.
+    pub(super) fn say_joined(&self, peer: &Rc<Peer<W>>, join: &PendingJoin, recovered: bool) {
+        let position = self.position(peer);
+        if let Line::Watcher(to) = &peer.line {
+            // A watcher that cannot even take this hears nothing and is told `Missed` later.
+            let _ = to.try_send(Heard::Joined { position, recovered });
+            return;
+        }
+        let answer = Answer::Joined {
+            rooms: &join.asked,
+            position: &position,
+            recovered,
+        };
+        self.answer(peer, &answer, join.reference.as_deref());
+    }
+
+    /// What a connection has.
+    pub(super) fn position(&self, peer: &Peer<W>) -> Position {
+        let life = self.deps.life.unwrap_or_else(|| self.deps.neighbours.bus.life());
+        let mut waiting = match &*peer.user.borrow() {
+            Some(user) if peer.is(PERSONAL) => user.throttle.borrow().firsts(peer.key.get() as u32),
+            _ => Vec::new(),
+        };
+        let seq = match &*peer.catch_up.borrow() {
+            Some(catch_up) => {
+                waiting.extend(catch_up.firsts.iter().filter(|first| **first <= catch_up.base));
+                waiting.extend(self.firsts_of(&catch_up.resend));
+                catch_up.base.max(peer.upto.get())
+            }
+            // A live connection has been given all that the shard has applied.
+            None => peer.upto.get().max(self.state.applied),
+        };
+        waiting.sort_unstable();
+        waiting.dedup();
+        Position { life, seq, waiting }
+    }
+
+    pub(super) fn leave(&mut self, leave: Leave) {
+        let Some(peer) = self.deps.hub.peer(leave.peer) else {
+            return;
+        };
+        peer.pending
+            .borrow_mut()
+            .iter_mut()
+            .for_each(|join| join.rooms.retain(|room| !leave.rooms.contains(room)));
+        for name in &leave.rooms {
+            peer.rooms.borrow_mut().retain(|(room, _)| room != name);
+            self.forget_member(name, &peer);
+        }
+        self.deps.neighbours.bus.exit(&leave.rooms, peer.card.id);
+        self.answer(
+            &peer,
+            &Answer::Left { rooms: &leave.asked },
+            leave.reference.as_deref(),
+        );
+    }
+
+    fn forget_member(&mut self, name: &RoomName, peer: &Rc<Peer<W>>) {
+        let now_ms = self.deps.hub.now_ms.get();
+        let Some(room) = self.state.rooms.get_mut(name) else {
+            return;
+        };
+        if let Some(at) = room.members.iter().position(|member| Rc::ptr_eq(member, peer)) {
+            room.members.swap_remove(at);
+        }
+        if room.members.is_empty() {
+            room.empty_since_ms = Some(now_ms);
+        }
+    }
+
+    /// A connection is over.
+    pub(super) fn gone(&mut self, peer: &Rc<Peer<W>>) {
+        let rooms: Vec<RoomName> = peer.rooms.take().into_iter().map(|(room, _)| room).collect();
+        for name in &rooms {
+            self.forget_member(name, peer);
+        }
+        for join in peer.pending.take() {
+            for name in &join.rooms {
+                if let Some(room) = self.state.rooms.get_mut(name) {
+                    room.waiters.retain(|waiter| !Rc::ptr_eq(waiter, peer));
+                    if room.members.is_empty() {
+                        room.empty_since_ms = Some(self.deps.hub.now_ms.get());
+                    }
+                }
+            }
+        }
+        self.deps.neighbours.bus.exit(&rooms, peer.card.id);
+        peer.catch_up.take();
+        if let Some(user) = peer.user.take() {
+            user.throttle.borrow_mut().forget(self.who(peer));
+        }
+    }
+
+    pub(super) fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) -> Result<PeerKey, Fault> {
+        let card = Arc::new(Card {
+            id: (self.deps.settings.new_session_id)(),
+            subject: None,
+            node: self.deps.settings.node.clone(),
+            transport: "process",
+            connected_ms: self.deps.neighbours.bus.now_ms(),
+        });
+        let line = Line::Watcher(watch.to);
+        let peer = self.deps.hub.add(Peer::new(
+            card,
+            Protocol::GreenroomV1,
+            line,
+            self.deps.settings.outbox_bytes,
+        ));
+        let checked = self.check_room_count(&peer, &watch.rooms);
+        if let Err(fault) = checked {
+            self.deps.hub.remove(&peer);
+            return Err(fault);
+        }
+        let asked = Rooms::Many(watch.rooms.iter().map(RoomName::to_string).collect());
+        let key = peer.key.get();
+        self.join(
+            Join {
+                peer: key,
+                rooms: watch.rooms,
+                asked,
+                since: watch.since,
+                reference: None,
+            },
+            ctx,
+        );
+        Ok(key)
+    }
+
+    /// Sends an answer to a connection, where its protocol has one for it.
+    pub(super) fn answer(&self, peer: &Rc<Peer<W>>, answer: &Answer<'_>, reference: Option<&RawValue>) {
+        if let Some(frame) = protocol::answer_frame(answer, reference, peer.protocol) {
+            self.deps.hub.send(peer, frame);
+        }
+    }
+}

@@ -1,0 +1,412 @@
+//! SessionActor: one WebSocket connection.
+//!
+//! **Owns** the reading side of one socket and the decoding of what comes in.
+//! **Hears** nothing but its socket: what goes out is put into its outbox by the RoomRegistry of its thread.
+//! **Tells** the RoomRegistry what the client asks; the client, through the outbox, what became of it.
+//! **Fails** when its client breaks the protocol, which costs that client its connection and nobody else anything.
+//! **After a restart** there is none: a session is never restarted, the client comes back and resumes.
+
+use crate::{
+    hub::Hub,
+    logic::{
+        event::{Draft, EventId},
+        fault::{CloseCode, Code, Fault},
+        position::Position,
+        protocol::{self, Answer, Ask, Command, Publication, Rooms, greenroom_v1},
+        publication::{self, Stamp},
+        room_name::RoomName,
+        ws::{self, Decoder, Incoming, Violation},
+    },
+    messages::{Join, Leave, Publish},
+    peer::{BLOCKED, CLOSED, CLOSING, Line, Peer},
+    ports::{Bus, BusError, WallClock, Wire},
+    room_registry::RoomRegistry,
+};
+use actix::{
+    Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, MailboxError, WrapFuture,
+    fut::ActorFutureExt,
+};
+use bytes::BytesMut;
+use serde_json::value::RawValue;
+use std::{
+    io,
+    ops::ControlFlow,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+/// Reads a turn: one busy client must not keep its thread from the others.
+const READS_A_TURN: usize = 8;
+
+/// What the sessions of a thread share.
+pub struct Desk<W: Wire> {
+    /// The thread's connections.
+    pub hub: Rc<Hub<W>>,
+    /// The thread's rooms.
+    pub registry: Addr<RoomRegistry<W>>,
+    /// For presence.
+    pub bus: Arc<dyn Bus>,
+    /// What may be published.
+    pub publish: publication::Limits,
+    /// How large frames and messages may be.
+    pub frames: ws::Limits,
+    /// Commands of one connection that may be unanswered; beyond it, it is not read from.
+    pub commands_in_flight: usize,
+    /// The wall clock.
+    pub clock: WallClock,
+    /// Where event ids come from.
+    pub new_event_id: fn() -> EventId,
+}
+
+impl<W: Wire> Desk<W> {
+    /// Checks what somebody wants to publish.
+    pub fn draft(&self, publication: Publication, publisher: Option<Arc<str>>) -> Result<Draft, Fault> {
+        publication::check(publication, self.stamp(publisher), &self.publish)
+    }
+
+    /// What the world adds to a publication now.
+    pub fn stamp(&self, publisher: Option<Arc<str>>) -> Stamp {
+        Stamp {
+            publisher,
+            new_id: (self.new_event_id)(),
+            now_ms: (self.clock)(),
+        }
+    }
+}
+
+/// The fault that a client sees when the bus did not do it.
+pub fn bus_fault(error: &BusError) -> Fault {
+    match error {
+        BusError::IdReused => Fault::new(Code::IdReused, "this event id was used before with other content"),
+        BusError::Away(_) => Fault::new(Code::Unavailable, "the bus is away"),
+    }
+}
+
+/// The fault that a client sees when an actor did not answer.
+pub fn mailbox_fault(_: MailboxError) -> Fault {
+    Fault::new(Code::Unavailable, "the part that would answer is being restarted")
+}
+
+/// See the module's description.
+pub struct SessionActor<W: Wire> {
+    peer: Rc<Peer<W>>,
+    desk: Rc<Desk<W>>,
+    decoder: Decoder,
+    /// What had been read before the socket was handed over.
+    early: BytesMut,
+    in_flight: usize,
+    /// Whether a join has been asked: only the first may carry a position.
+    joined: bool,
+}
+
+impl<W: Wire> SessionActor<W> {
+    /// A session for a connection that is in the hub already.
+    pub fn new(peer: Rc<Peer<W>>, desk: Rc<Desk<W>>, early: BytesMut) -> Self {
+        let decoder = Decoder::new(desk.frames);
+        Self {
+            peer,
+            desk,
+            decoder,
+            early,
+            in_flight: 0,
+            joined: false,
+        }
+    }
+
+    /// Reads and carries out what is there. Ready when the connection is over.
+    fn read(&mut self, ctx: &mut Context<Self>, task: &mut TaskContext<'_>) -> Poll<()> {
+        let peer = self.peer.clone();
+        let Line::Socket(wire) = &peer.line else {
+            return Poll::Ready(());
+        };
+        for _ in 0..READS_A_TURN {
+            if self.in_flight >= self.desk.commands_in_flight {
+                // The answers wake this actor, and then it reads on.
+                return Poll::Pending;
+            }
+            match wire.poll_read_ready(task) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Ready(Ok(())) => {}
+            }
+            let desk = self.desk.clone();
+            let mut buffer = desk.hub.read_buffer.borrow_mut();
+            match wire.try_read(&mut buffer) {
+                Ok(0) => return Poll::Ready(()),
+                Ok(bytes) => self.take(&mut buffer[..bytes], ctx),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    fn write_blocked(&self, task: &mut TaskContext<'_>) {
+        let Line::Socket(wire) = &self.peer.line else {
+            return;
+        };
+        while self.peer.is(BLOCKED) {
+            match wire.poll_write_ready(task) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => {
+                    self.peer.clear(BLOCKED);
+                    self.desk.hub.flush(&self.peer);
+                }
+                Poll::Ready(Err(_)) => return self.peer.kill(),
+            }
+        }
+    }
+
+    /// Bytes from the client. Once the connection is closing they are only counted as life.
+    fn take(&mut self, bytes: &mut [u8], ctx: &mut Context<Self>) {
+        if self.peer.is(CLOSING | CLOSED) {
+            return;
+        }
+        self.peer.heard_ms.set(self.desk.hub.now_ms.get());
+        let mut asked = Vec::new();
+        let fed = self.decoder.feed(bytes, &mut |incoming| {
+            asked.push(match incoming {
+                Incoming::Text(text) => Input::Command(greenroom_v1::decode(text)),
+                Incoming::Ping(payload) => Input::Ping(ws::pong_frame(payload)),
+                Incoming::Pong(_) => return ControlFlow::Continue(()),
+                Incoming::Binary(_) => Input::Binary,
+                Incoming::Close { code, .. } => Input::Close(code),
+            });
+            ControlFlow::Continue(())
+        });
+        for input in asked {
+            self.input(input, ctx);
+        }
+        if let Err(Violation { code, why }) = fed {
+            let code = match code {
+                1009 => CloseCode::TooBig,
+                1007 => CloseCode::InvalidUtf8,
+                _ => CloseCode::ProtocolError,
+            };
+            self.desk.hub.close(&self.peer, code, why);
+        }
+    }
+
+    fn input(&mut self, input: Input, ctx: &mut Context<Self>) {
+        match input {
+            Input::Command(Ok(command)) => self.command(command, ctx),
+            Input::Command(Err((reference, fault))) => self.refuse(&fault, reference.as_deref()),
+            Input::Ping(pong) => self.desk.hub.send(&self.peer, pong),
+            Input::Binary => self
+                .desk
+                .hub
+                .close(&self.peer, CloseCode::Unsupported, "text frames only"),
+            Input::Close(code) => {
+                // The client's own code goes back, as RFC 6455 section 5.5.1 asks.
+                self.desk.hub.send(&self.peer, ws::close_reply(code));
+                self.peer.set(CLOSING);
+                self.peer
+                    .cut_off_ms
+                    .set(self.desk.hub.now_ms.get() + crate::hub::CLOSE_GRACE_MS);
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command, ctx: &mut Context<Self>) {
+        self.desk.hub.stats.commands.add(1);
+        let Command { reference, ask } = command;
+        let done = match ask {
+            Ask::Join { rooms, since } => self.join(rooms, since, &reference, ctx),
+            Ask::Leave { rooms } => self.leave(rooms, &reference, ctx),
+            Ask::Publish(publication) => self.publish(*publication, &reference, ctx),
+            Ask::Presence { room } => self.presence(room, &reference, ctx),
+            Ask::Ping => {
+                self.answer(&Answer::Pong, reference.as_deref());
+                Ok(())
+            }
+        };
+        if let Err(fault) = done {
+            self.refuse(&fault, reference.as_deref());
+        }
+    }
+
+    fn join(
+        &mut self,
+        asked: Rooms,
+        since: Option<String>,
+        reference: &Reference,
+        ctx: &mut Context<Self>,
+    ) -> Done {
+        let rooms = publication::check_rooms(asked.names(), &self.desk.publish)?;
+        let since = match since {
+            None => None,
+            Some(_) if self.joined => {
+                return Err(Fault::new(
+                    Code::SinceNotFirst,
+                    "only a connection's first join may carry since",
+                ));
+            }
+            Some(text) => {
+                let parsed = text.parse::<Position>();
+                Some(parsed.map_err(|error| Fault::new(Code::PositionInvalid, error.to_string()))?)
+            }
+        };
+        self.joined = true;
+        let join = Join {
+            peer: self.peer.key.get(),
+            rooms,
+            asked,
+            since,
+            reference: reference.clone(),
+        };
+        self.tell(self.desk.registry.send(join), reference, ctx);
+        Ok(())
+    }
+
+    fn leave(&mut self, asked: Rooms, reference: &Reference, ctx: &mut Context<Self>) -> Done {
+        let rooms = publication::check_rooms(asked.names(), &self.desk.publish)?;
+        let leave = Leave {
+            peer: self.peer.key.get(),
+            rooms,
+            asked,
+            reference: reference.clone(),
+        };
+        self.tell(self.desk.registry.send(leave), reference, ctx);
+        Ok(())
+    }
+
+    /// A message whose answer the RoomRegistry gives to the client itself; only its loss is answered here.
+    fn tell(
+        &mut self,
+        sent: impl Future<Output = Result<(), MailboxError>> + 'static,
+        reference: &Reference,
+        ctx: &mut Context<Self>,
+    ) {
+        let reference = reference.clone();
+        self.in_flight += 1;
+        ctx.spawn(sent.into_actor(self).map(move |told, act, _| {
+            act.in_flight -= 1;
+            if let Err(error) = told {
+                act.refuse(&mailbox_fault(error), reference.as_deref());
+            }
+        }));
+    }
+
+    fn publish(&mut self, publication: Publication, reference: &Reference, ctx: &mut Context<Self>) -> Done {
+        let draft = self.desk.draft(publication, self.peer.card.subject.clone())?;
+        let reference = reference.clone();
+        self.in_flight += 1;
+        let answer = self.desk.registry.send(Publish(draft)).into_actor(self);
+        ctx.spawn(answer.map(move |answer, act, _| {
+            act.in_flight -= 1;
+            let reference = reference.as_deref();
+            match answer {
+                Ok(Ok(receipt)) => act.answer(&Answer::Published(&receipt), reference),
+                Ok(Err(error)) => act.refuse(&bus_fault(&error), reference),
+                Err(error) => act.refuse(&mailbox_fault(error), reference),
+            }
+        }));
+        Ok(())
+    }
+
+    fn presence(&mut self, room: String, reference: &Reference, ctx: &mut Context<Self>) -> Done {
+        let room = RoomName::parse(&room, self.desk.publish.name_chars)
+            .map_err(|error| Fault::new(Code::RoomNameInvalid, error.to_string()))?;
+        let reference = reference.clone();
+        self.in_flight += 1;
+        let answer = self.desk.bus.members(&room).into_actor(self);
+        ctx.spawn(answer.map(move |members, act, _| {
+            act.in_flight -= 1;
+            match members {
+                Ok(members) => {
+                    act.answer(
+                        &Answer::Presence {
+                            room: &room,
+                            members: &members,
+                        },
+                        reference.as_deref(),
+                    );
+                }
+                Err(error) => act.refuse(&bus_fault(&error), reference.as_deref()),
+            }
+        }));
+        Ok(())
+    }
+
+    fn refuse(&self, fault: &Fault, reference: Option<&RawValue>) {
+        self.desk.hub.stats.command_errors.add(1);
+        self.answer(&Answer::Error(fault), reference);
+    }
+
+    fn answer(&self, answer: &Answer<'_>, reference: Option<&RawValue>) {
+        if let Some(frame) = protocol::answer_frame(answer, reference, self.peer.protocol) {
+            self.desk.hub.send(&self.peer, frame);
+        }
+    }
+}
+
+type Done = Result<(), Fault>;
+type Reference = Option<Box<RawValue>>;
+
+/// What one frame asks of the session.
+enum Input {
+    Command(Result<Command, greenroom_v1::Misread>),
+    Ping(bytes::Bytes),
+    Binary,
+    Close(Option<u16>),
+}
+
+/// The socket's life within the actor: reads, and writes where the shard's flusher was blocked.
+struct Life;
+
+impl<W: Wire> ActorFuture<SessionActor<W>> for Life {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        act: &mut SessionActor<W>,
+        ctx: &mut Context<SessionActor<W>>,
+        task: &mut TaskContext<'_>,
+    ) -> Poll<()> {
+        let known = act
+            .peer
+            .task
+            .borrow()
+            .as_ref()
+            .is_some_and(|known| known.will_wake(task.waker()));
+        if !known {
+            *act.peer.task.borrow_mut() = Some(task.waker().clone());
+        }
+        act.write_blocked(task);
+        if !act.early.is_empty() {
+            let mut early = std::mem::take(&mut act.early);
+            act.take(&mut early, ctx);
+        }
+        let over = act.read(ctx, task);
+        if over.is_ready() {
+            ctx.stop();
+        }
+        over
+    }
+}
+
+impl<W: Wire> Actor for SessionActor<W> {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Life);
+    }
+}
+
+/// Also when it panicked: the connection is closed and forgotten.
+impl<W: Wire> Drop for SessionActor<W> {
+    fn drop(&mut self) {
+        if let Line::Socket(wire) = &self.peer.line {
+            wire.shutdown(true);
+        }
+        self.desk.hub.remove(&self.peer);
+        self.peer.task.take();
+    }
+}

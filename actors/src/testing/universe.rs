@@ -1,0 +1,241 @@
+//! Nodes in one thread on virtual time: the real actors over the embedded bus and connections in memory.
+
+use super::wire::{Client, MemoryWire, connection};
+use crate::{
+    embedded_bus::EmbeddedBus,
+    hub::Hub,
+    logic::{
+        bus_log,
+        event::EventId,
+        position::Life,
+        presence::{Card, SessionId},
+        protocol::Protocol,
+        publication,
+        restarts::Policy,
+        ws,
+    },
+    messages::FromBus,
+    peer::{Line, Peer},
+    ports::{Bus, Inlet, ShardId, WallClock},
+    redis_bridge::RedisBridge,
+    room_registry::{Neighbours, RoomRegistry, Settings},
+    session::{Desk, SessionActor},
+    stats::ShardStats,
+    supervise::Supervisor,
+    testing::{Heard, probe},
+};
+use actix::{Actor, Addr};
+use bytes::BytesMut;
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::Instant;
+
+/// Several nodes on one embedded bus.
+pub struct Universe {
+    /// The bus.
+    pub bus: Arc<EmbeddedBus>,
+    /// The nodes.
+    pub nodes: Vec<Node>,
+    /// Everything the bus handed over, whoever wanted it.
+    pub witness: Heard<FromBus>,
+}
+
+/// One node.
+pub struct Node {
+    /// Its supervisor; workers are called `bridge` and `rooms-{n}`.
+    pub supervisor: Supervisor,
+    /// Its bridge.
+    pub bridge: Addr<RedisBridge>,
+    /// Its shards.
+    pub shards: Vec<Shard>,
+}
+
+/// One shard, as a thread of a node would have it.
+pub struct Shard {
+    /// Which.
+    pub id: ShardId,
+    /// What its sessions share.
+    pub desk: Rc<Desk<MemoryWire>>,
+    settings: Rc<Settings>,
+}
+
+/// Ids in the order in which they are asked for: a test can repeat them.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A session id, one after the other.
+pub fn next_session_id() -> SessionId {
+    SessionId(u128::from(next_id()))
+}
+
+fn next_event_id() -> EventId {
+    EventId::parse(&format!("e{}", next_id())).unwrap_or_else(|_| unreachable!("letters and digits"))
+}
+
+/// Settings as a test would have them: everything small, so that limits are met.
+pub fn settings(name: &str) -> Settings {
+    Settings {
+        node: name.into(),
+        rules: crate::logic::throttle::Rules {
+            per_second: 0,
+            ..Default::default()
+        },
+        outbox_bytes: 1 << 20,
+        rooms_per_connection: 256,
+        ping_interval_ms: 25_000,
+        ping_timeout_ms: 20_000,
+        comment_ms: 15_000,
+        linger_ms: 1_000,
+        new_session_id: next_session_id,
+    }
+}
+
+/// The wall clock of virtual time: begins at a fixed moment.
+pub fn virtual_clock() -> WallClock {
+    let began = Instant::now();
+    Arc::new(move || 1_700_000_000_000 + began.elapsed().as_millis() as i64)
+}
+
+/// Restarts that a schedule full of crashes does not exhaust.
+pub fn patient() -> Policy {
+    Policy {
+        max_restarts: u32::MAX,
+        ..Policy::default()
+    }
+}
+
+impl Universe {
+    /// `nodes` nodes of `shards` shards each. To be called on virtual time.
+    pub fn new(nodes: usize, shards: u32, limits: bus_log::Limits, change: impl Fn(&mut Settings)) -> Self {
+        let clock = virtual_clock();
+        let bus = Arc::new(EmbeddedBus::new(
+            Life::from_random(next_id()),
+            limits,
+            clock.clone(),
+        ));
+        let (mailbox, witness) = probe();
+        let inlet = Inlet {
+            shard: ShardId(u32::MAX),
+            mailbox,
+            behind: Arc::default(),
+        };
+        drop(bus.attach(inlet, Vec::new()));
+        let nodes = (0..nodes)
+            .map(|n| Node::new(n as u32, shards, &bus, &clock, &change))
+            .collect();
+        Self { bus, nodes, witness }
+    }
+
+    /// Makes the witness hear these rooms.
+    pub fn watch(&self, rooms: &[crate::logic::room_name::RoomName]) {
+        self.bus.subscribe(ShardId(u32::MAX), rooms);
+    }
+
+    /// Lets everything that is under way come to rest.
+    pub async fn settle(&self) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+impl Node {
+    fn new(
+        n: u32,
+        shards: u32,
+        bus: &Arc<EmbeddedBus>,
+        clock: &WallClock,
+        change: &impl Fn(&mut Settings),
+    ) -> Self {
+        let supervisor = Supervisor::seeded(u64::from(n));
+        let port: Arc<dyn Bus> = bus.clone();
+        let bridge = supervisor.start("bridge", patient(), |_| RedisBridge::new(port.clone()));
+        let mut settings = settings(&format!("node-{n}"));
+        change(&mut settings);
+        let settings = Rc::new(settings);
+        let shard = |s| {
+            Shard::new(
+                ShardId(n * 100 + s),
+                &supervisor,
+                &settings,
+                &port,
+                &bridge,
+                clock,
+            )
+        };
+        let shards = (0..shards).map(shard).collect();
+        Self {
+            supervisor,
+            bridge,
+            shards,
+        }
+    }
+}
+
+impl Shard {
+    fn new(
+        id: ShardId,
+        supervisor: &Supervisor,
+        settings: &Rc<Settings>,
+        bus: &Arc<dyn Bus>,
+        bridge: &Addr<RedisBridge>,
+        clock: &WallClock,
+    ) -> Self {
+        let hub = Hub::new(Arc::new(ShardStats::default()));
+        let neighbours = Neighbours {
+            bus: bus.clone(),
+            attach: bridge.clone().recipient(),
+            interest: bridge.clone().recipient(),
+        };
+        let name = format!("rooms-{}", id.0 % 100);
+        let registry = supervisor.start(&name, patient(), |_| {
+            RoomRegistry::new(id, hub.clone(), settings.clone(), neighbours)
+        });
+        let desk = Desk {
+            hub,
+            registry,
+            bus: bus.clone(),
+            publish: publication::Limits::default(),
+            frames: ws::Limits {
+                frame_bytes: 256 << 10,
+                message_bytes: 256 << 10,
+            },
+            commands_in_flight: 256,
+            clock: clock.clone(),
+            new_event_id: next_event_id,
+        };
+        Self {
+            id,
+            desk: Rc::new(desk),
+            settings: settings.clone(),
+        }
+    }
+
+    /// A client connects by WebSocket.
+    pub fn connect(&self) -> Client {
+        let (wire, client) = connection();
+        let card = Card {
+            id: next_session_id(),
+            subject: None,
+            node: self.settings.node.clone(),
+            transport: "websocket",
+            connected_ms: (self.desk.clock)(),
+        };
+        let line = Line::Socket(wire);
+        let peer = Peer::new(
+            Arc::new(card),
+            Protocol::GreenroomV1,
+            line,
+            self.settings.outbox_bytes,
+        );
+        let peer = self.desk.hub.add(peer);
+        SessionActor::new(peer, self.desk.clone(), BytesMut::new()).start();
+        client
+    }
+}
