@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{self, Poll};
 
 use actix::dev::channel::{self, AddressReceiver, AddressSender};
-use actix::dev::{ContextParts, EnvelopeProxy};
+use actix::dev::{ContextParts, Envelope, EnvelopeProxy};
 use actix::fut::ActorFuture;
 use actix::{Actor, Addr, AsyncContext, Context};
 use futures_util::Stream;
@@ -41,43 +41,70 @@ impl<A: Actor<Context = Context<A>>> Inbox<A> {
 
     /// Lets the actor hear its messages.
     pub(super) fn pump_into(&self, ctx: &mut Context<A>) {
+        self.pump_from(None, ctx);
+    }
+
+    /// Lets the actor hear its messages again, if there are addresses or messages since the last [`Pump`] found none.
+    /// Returns whether the context is to be polled for it.
+    pub(super) fn pump_again(&self, ctx: &mut Context<A>, cx: &mut task::Context<'_>) -> bool {
+        if self.pumped.get() {
+            return false;
+        }
+        // This also asks to be woken by a weak address.
+        let next = Pin::new(&mut *self.messages.borrow_mut()).poll_next(cx);
+        let first = match next {
+            Poll::Ready(first) => first,
+            Poll::Pending => None,
+        };
+        let is_needed = first.is_some() || self.messages.borrow().connected();
+        if is_needed {
+            self.pump_from(first, ctx);
+        }
+        is_needed
+    }
+
+    fn pump_from(&self, first: Option<Envelope<A>>, ctx: &mut Context<A>) {
         self.pumped.set(true);
         ctx.spawn(Pump {
+            first,
             messages: self.messages.clone(),
             pumped: self.pumped.clone(),
         });
-    }
-
-    /// Whether there are addresses again since the last [`Pump`] found none.
-    pub(super) fn needs_pump(&self) -> bool {
-        !self.pumped.get() && self.messages.borrow().connected()
     }
 }
 
 /// Does what actix's own mailbox does at each poll, as a future of the context. It ends when there is no address left,
 /// so that the actor stops once its other futures have ended too.
 struct Pump<A: Actor> {
+    first: Option<Envelope<A>>,
     messages: Rc<RefCell<AddressReceiver<A>>>,
     pumped: Rc<Cell<bool>>,
+}
+
+impl<A: Actor<Context = Context<A>>> Pump<A> {
+    fn poll_next(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Envelope<A>>> {
+        match self.first.take() {
+            Some(first) => Poll::Ready(Some(first)),
+            None => Pin::new(&mut *self.messages.borrow_mut()).poll_next(cx),
+        }
+    }
 }
 
 impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
     type Output = ();
 
     fn poll(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         actor: &mut A,
         ctx: &mut Context<A>,
         cx: &mut task::Context<'_>,
     ) -> Poll<Self::Output> {
         while !ctx.waiting() {
-            // The borrow ends before the message is handled: a handler may start, or stop, anything.
-            let next = Pin::new(&mut *self.messages.borrow_mut()).poll_next(cx);
-            match next {
+            // Nothing is borrowed while the message is handled: a handler may start, or stop, anything.
+            match self.poll_next(cx) {
                 Poll::Ready(Some(mut envelope)) => envelope.handle(actor, ctx),
-                Poll::Ready(None) => return Poll::Ready(()),
                 Poll::Pending if self.messages.borrow().connected() => return Poll::Pending,
-                Poll::Pending => return Poll::Ready(()),
+                Poll::Pending | Poll::Ready(None) => return Poll::Ready(()),
             }
         }
         Poll::Pending

@@ -316,11 +316,10 @@ fn messages_sent_during_a_wait_are_kept_and_the_mailbox_stays_bounded() {
         while addr.try_send(Say(kept)).is_ok() {
             kept += 1;
         }
-        assert!((4..=6).contains(&kept), "{kept} messages fit a mailbox of 4");
+        assert_eq!(kept, 4);
         assert!(matches!(addr.try_send(Say(0)), Err(SendError::Full(_))));
         sleep(SECOND).await;
-        assert_eq!(diary.read(), "started stopped restarting started 0 1 2 3 4");
-        assert_eq!(kept, 5, "all that were accepted were handled");
+        assert_eq!(diary.read(), "started stopped restarting started 0 1 2 3");
     });
 }
 
@@ -459,7 +458,6 @@ fn an_outage_is_retried_for_ever_ever_more_slowly() {
             }
         };
         let (addr, _) = patient(&supervisor, Policy::default(), Script { started, ..CALM });
-        let queued = tokio::task::LocalSet::new();
         addr.try_send(Say(1)).unwrap();
         sleep(3 * SECOND).await;
         let early = restarts(&supervisor).1;
@@ -482,7 +480,6 @@ fn an_outage_is_retried_for_ever_ever_more_slowly() {
         assert!(before.elapsed() > 600 * SECOND);
         assert_eq!(restarts(&supervisor), (0, 130));
         assert_eq!(status(&supervisor).phase, Phase::Running);
-        drop(queued);
     });
 }
 
@@ -626,9 +623,9 @@ fn a_worker_without_addresses_is_restarted_and_hears_a_new_one() {
         let started: Step = |patient, ctx| {
             let runs = patient.runs;
             ctx.run_later(SECOND, move |_, _| assert!(runs > 1, "boom"));
-            ctx.run_later(2 * SECOND, move |_, ctx| {
-                ctx.address().try_send(Say(runs)).unwrap()
-            });
+            let say = Say(runs);
+            ctx.run_later(2 * SECOND, |_, ctx| ctx.address().try_send(say).unwrap());
+            ctx.run_later(3 * SECOND, |_, _| {});
         };
         let (addr, diary) = patient(&supervisor, Policy::default(), Script { started, ..CALM });
         drop(addr);
@@ -687,44 +684,36 @@ fn a_crash_by_a_test_is_a_panic_at_the_next_poll() {
 }
 
 #[test]
-fn a_worker_is_crashed_from_another_thread_and_seen_on_its_board() {
+fn threads_share_a_board_and_a_worker_is_crashed_from_another_one() {
     let supervisor = Supervisor::seeded(1);
     let there = supervisor.clone();
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let thread = std::thread::spawn(move || {
         on_virtual_time(async {
             let (_addr, diary) = patient(&there, Policy::default(), CALM);
-            let mut workers = there.workers();
-            workers
-                .wait_for(|workers| workers["patient"].restarts.panics == 1)
-                .await
-                .unwrap();
-            workers
-                .wait_for(|workers| workers["patient"].phase == Phase::Running)
-                .await
-                .unwrap();
+            ended.await.unwrap();
             diary.read()
         })
     });
-    on_virtual_time(async {
-        let (_here, _) = patient(&supervisor, Policy::default(), CALM);
+    let diary = on_virtual_time(async {
+        let (_addr, diary) = patient(&supervisor, Policy::default(), CALM);
         let mut workers = supervisor.workers();
-        let is_running = |status: &Status| status.phase == Phase::Running;
+        let runs_after =
+            |status: &Status, panics| status.phase == Phase::Running && status.restarts.panics == panics;
         workers
-            .wait_for(|all| all.len() == 2 && all.values().all(is_running))
+            .wait_for(|all| all.len() == 2 && all.values().all(|one| runs_after(one, 0)))
             .await
             .unwrap();
-        let names: Vec<_> = workers.borrow().keys().cloned().collect();
-        assert_eq!(names, ["patient", "patient#2"], "a name is given once");
-        // Whichever of the two threads came first.
-        for name in names {
-            assert!(supervisor.crash(&name));
-            workers
-                .wait_for(|all| all[&name].restarts.panics == 1 && is_running(&all[&name]))
-                .await
-                .unwrap();
+        // A name is given once; which of the two threads came first does not matter.
+        for name in ["patient", "patient#2"] {
+            assert!(supervisor.crash(name));
+            workers.wait_for(|all| runs_after(&all[name], 1)).await.unwrap();
         }
+        end.send(()).unwrap();
+        diary.read()
     });
-    assert_eq!(thread.join().unwrap(), "started restarting started");
+    assert_eq!(diary, "started restarting started");
+    assert_eq!(thread.join().unwrap(), diary);
 }
 
 #[test]
@@ -784,40 +773,32 @@ fn a_status_tells_the_phase_its_age_and_the_restarts_by_cause() {
             },
             CALM,
         );
-        let phases = Arc::new(Mutex::new(vec![status(&supervisor).phase]));
+        let mut phases = vec![status(&supervisor).phase];
         assert_eq!(addr.send(BOOM).await, Err(MailboxError::Closed));
-        phases.lock().unwrap().push(status(&supervisor).phase);
         assert_eq!(addr.send(Say(1)).await, Ok(1));
+        phases.push(status(&supervisor).phase);
         addr.send(Do(|patient, ctx| patient.lifeline.clone().fail(ctx, "gone")))
             .await
             .unwrap();
-        phases.lock().unwrap().push(status(&supervisor).phase);
+        phases.push(status(&supervisor).phase);
         assert_eq!(addr.send(Say(1)).await, Ok(1));
-        phases.lock().unwrap().push(status(&supervisor).phase);
-        let expected = [
-            Phase::Starting,
-            Phase::Restarting,
-            Phase::Restarting,
-            Phase::Running,
-        ];
-        assert_eq!(*phases.lock().unwrap(), expected);
+        phases.push(status(&supervisor).phase);
+        assert_eq!(
+            phases,
+            [Phase::Starting, Phase::Running, Phase::Restarting, Phase::Running]
+        );
 
         sleep(90 * SECOND).await;
         let workers = supervisor.workers().borrow().clone();
         let json = serde_json::to_value(ages(&workers, Instant::now())).unwrap();
         let expected = serde_json::json!({
-            "patient": {
-                "phase": "running",
-                "vital": true,
-                "restarts": { "panics": 1, "outages": 1 },
-                "lastExit": "failed: gone",
-                "ageMs": 90_001,
-            }
+            "phase": "running",
+            "vital": true,
+            "restarts": { "panics": 1, "outages": 1 },
+            "lastExit": "failed: gone",
+            "ageMs": 90_000,
         });
-        assert_eq!(json["patient"]["ageMs"].as_u64().map(|age| age / 1_000), Some(90));
-        for key in ["phase", "vital", "restarts", "lastExit"] {
-            assert_eq!(json["patient"][key], expected["patient"][key]);
-        }
+        assert_eq!(json["patient"], expected);
     });
 }
 
@@ -852,7 +833,7 @@ fn the_panic_hook_knows_the_worker_and_the_last_exit_the_place() {
 
 /// Keeps the level and message of what this crate logs.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(Level, BTreeMap<&'static str, String>)>>>);
+struct Log(Arc<Mutex<Vec<(Level, Fields)>>>);
 
 #[derive(Default)]
 struct Fields(BTreeMap<&'static str, String>);
@@ -876,7 +857,7 @@ impl tracing::Subscriber for Log {
     fn event(&self, event: &tracing::Event<'_>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        self.0.lock().unwrap().push((*event.metadata().level(), fields.0));
+        self.0.lock().unwrap().push((*event.metadata().level(), fields));
     }
 
     fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
@@ -887,8 +868,7 @@ impl tracing::Subscriber for Log {
 
 #[test]
 fn each_restart_is_one_warning_and_giving_up_is_one_error() {
-    let log = Log::default();
-    tracing::subscriber::with_default(log.clone(), || {
+    let life = || {
         on_virtual_time(async {
             let supervisor = Supervisor::seeded(1);
             let (addr, _) = patient(
@@ -905,11 +885,21 @@ fn each_restart_is_one_warning_and_giving_up_is_one_error() {
             assert_eq!(addr.send(BOOM).await, Err(MailboxError::Closed));
             assert_eq!(addr.send(BOOM).await, Err(MailboxError::Closed));
         });
+    };
+    let log = Log::default();
+    // With a single subscriber, tracing lets the first thread that comes across an event decide for all threads whether
+    // anybody wants it; the other tests have no subscriber. Hence two of them, and a life before the one that counts.
+    let _second = tracing::Dispatch::new(log.clone());
+    tracing::subscriber::with_default(log.clone(), || {
+        life();
+        tracing::callsite::rebuild_interest_cache();
+        log.0.lock().unwrap().clear();
+        life();
     });
     let log = log.0.lock().unwrap();
     let lines: Vec<_> = log
         .iter()
-        .map(|(level, fields)| (*level, fields["message"].as_str()))
+        .map(|(level, fields)| (*level, fields.0["message"].as_str()))
         .collect();
     let expected = [
         (Level::WARN, "worker restarts"),
@@ -917,7 +907,7 @@ fn each_restart_is_one_warning_and_giving_up_is_one_error() {
         (Level::ERROR, "worker is given up"),
     ];
     assert_eq!(lines, expected);
-    assert_eq!(log[0].1["exit"], "failed: gone");
-    assert!(log[2].1["exit"].contains("boom"));
-    assert!(log.iter().all(|(_, fields)| fields["worker"] == "\"patient\""));
+    assert_eq!(log[0].1.0["exit"], "failed: gone");
+    assert!(log[2].1.0["exit"].contains("boom"));
+    assert!(log.iter().all(|(_, fields)| fields.0["worker"] == "\"patient\""));
 }

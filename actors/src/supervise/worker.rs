@@ -102,7 +102,9 @@ impl<A: Actor<Context = Context<A>> + Supervised> Worker<A> {
             }
             return Poll::Pending;
         };
-        ready!(self.leave(&exit, cx));
+        if self.leave(&exit, cx).is_ready() {
+            return Poll::Ready(());
+        }
         // The old run lets go of what it holds before the wait, not after it.
         self.renew()
             .map_or_else(|exit| self.leave(&exit, cx), |()| Poll::Pending)
@@ -125,7 +127,7 @@ impl<A: Actor<Context = Context<A>> + Supervised> Worker<A> {
                 (Err(panic), _) => return Err(Exit::Panicked(panic)),
                 (Ok(_), Some(reason)) => return Err(Exit::Failed(reason)),
                 (Ok(Poll::Ready(())), None) => return Err(Exit::Stopped),
-                (Ok(Poll::Pending), None) if run.inbox.needs_pump() => run.inbox.pump_into(run.future.ctx()),
+                (Ok(Poll::Pending), None) if run.inbox.pump_again(run.future.ctx(), cx) => {}
                 (Ok(Poll::Pending), None) => return Ok(()),
             }
         }
