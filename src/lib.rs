@@ -1,7 +1,15 @@
 //! Greenroom: one self-hosted node for AI-agent products.
+//!
+//! The `greenroom` command runs a node; a program that brings its own agents embeds one with [`node::Node::start`].
 
+pub mod adapters;
 pub mod cli;
 pub mod config;
+pub mod http;
+pub mod ids;
 pub mod logging;
+pub mod metrics;
+pub mod node;
+pub mod shards;
 
 pub use greenroom_actors as actors;

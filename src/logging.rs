@@ -14,6 +14,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{EnvFilter, registry};
 
+use crate::actors::supervise;
 use crate::config::sections::{Log, LogFormat};
 
 /// What panics are logged under.
@@ -65,6 +66,7 @@ where
 fn report_panics(worker: fn() -> Option<String>) {
     let previous = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
+        supervise::note_panic(panic);
         if tracing::enabled!(target: PANIC, Level::ERROR) {
             log_panic(panic, worker().as_deref());
         } else {

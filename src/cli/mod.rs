@@ -42,6 +42,8 @@ enum Command {
     History(history::Args),
     Rooms(rooms::Args),
     Workers(workers::Args),
+    /// Print the OpenAPI document of the HTTP interface
+    Openapi,
 }
 
 /// Reads the command line and does what it says. Ends with 0, with 2 when the command line or the
@@ -55,6 +57,9 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::execute(&args),
         Command::Rooms(args) => rooms::execute(&args),
         Command::Workers(args) => workers::execute(&args),
+        Command::Openapi => out::line(crate::http::openapi_json())
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(Into::into),
     };
     done.unwrap_or_else(|error| explain(&error))
 }

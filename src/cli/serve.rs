@@ -2,11 +2,15 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
+use actix_rt::System;
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
 
-use super::settings::Settings;
+use super::{out, settings::Settings};
+use crate::actors::supervise;
 use crate::config::Loaded;
 use crate::logging;
+use crate::node::{Ended, Node};
 
 /// Run a node
 #[derive(clap::Args)]
@@ -18,14 +22,43 @@ pub struct Args {
 /// Loads the configuration, begins to log, and runs the node.
 pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let loaded = args.settings.load()?;
-    logging::init(&loaded.config.log, || None)?;
+    logging::init(&loaded.config.log, supervise::current_worker)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
     run(loaded)
 }
 
-/// Runs the node until it is told to stop.
-pub fn run(_loaded: Loaded) -> anyhow::Result<ExitCode> {
-    bail!("not wired yet")
+/// Runs the node until it is told to stop (exit code 0) or gives up (1).
+pub fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
+    System::new().block_on(async move {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let node = Node::start(loaded.config).await?;
+        tracing::info!(node = node.name(), address = %node.address(), version = env!("CARGO_PKG_VERSION"), "listening");
+        out::line(greeting(&node))?;
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        Ok(match node.run(stop).await {
+            Ended::Stopped => ExitCode::SUCCESS,
+            Ended::GaveUp(worker) => {
+                tracing::error!(worker, "a vital worker was given up: the process ends, to be started anew");
+                ExitCode::FAILURE
+            }
+        })
+    })
+}
+
+/// Where it listens, what runs embedded, and what to try first.
+fn greeting(node: &Node) -> String {
+    let url = format!("http://{}", node.address());
+    format!(
+        "greenroom listens on {url} (rooms and history embedded, nothing else needed); \
+         watch: curl -N {url}/v1/rooms/agent:42/stream ; \
+         publish: curl {url}/v1/agents/42/thoughts -H 'content-type: application/json' -d '{{\"thought\":\"hello\"}}'"
+    )
 }

@@ -154,7 +154,7 @@ impl<W: Wire> RoomRegistry<W> {
                 None,
             );
             match &peer.line {
-                Line::Watcher(_) => {}
+                Line::Watcher(_) => self.deps.hub.remove(&peer),
                 _ => self
                     .deps
                     .hub

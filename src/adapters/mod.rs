@@ -1,0 +1,3 @@
+//! One file, one outside system, one port.
+
+pub mod tcp_wire;

@@ -1,0 +1,199 @@
+//! Publishing into rooms, and their history.
+
+use actix_web::web::{Bytes, Path, Query};
+use actix_web::{HttpRequest, HttpResponse};
+use greenroom_actors::logic::bus_log;
+use greenroom_actors::logic::event::{Draft, Event};
+use greenroom_actors::logic::fault::{Code, Fault};
+use greenroom_actors::logic::position::Position;
+use greenroom_actors::logic::protocol::{Publication, View, event_json};
+use greenroom_actors::logic::throttle::{Rules, same_key};
+use greenroom_actors::messages::Publish;
+use greenroom_actors::session::{bus_fault, mailbox_fault};
+use serde::Deserialize;
+use std::sync::Arc;
+use utoipa::IntoParams;
+
+use super::ApiError;
+use super::shapes::{ErrorShape, Here, HistoryPage, PublishBody, Published, read_json, receipt_json};
+
+/// Events in a page where the caller does not say.
+const PAGE_DEFAULT: usize = 100;
+/// Events in a page at most.
+const PAGE_MAX: usize = 1_000;
+/// Bytes of payload in a page at most; one event always fits.
+const PAGE_BYTES: usize = 4 << 20;
+
+/// Publish an event into a room, and into more rooms if the body names them.
+#[utoipa::path(
+    post, path = "/v1/rooms/{room}/events", tag = "rooms", request_body = PublishBody,
+    params(
+        ("room" = String, Path, description = "The room"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Stands for `id`"),
+    ),
+    responses(
+        (status = 202, description = "Accepted", body = Published),
+        (status = 400, description = "Not JSON, or a name that is none", body = ErrorShape),
+        (status = 409, description = "`id_reused`", body = ErrorShape),
+        (status = 413, description = "Over the limit", body = ErrorShape),
+        (status = 415, description = "Not application/json", body = ErrorShape),
+        (status = 422, description = "A known event's payload does not hold", body = ErrorShape),
+        (status = 503, description = "Try again; safe with the same id", body = ErrorShape),
+    ),
+)]
+pub async fn publish(
+    here: Here,
+    request: HttpRequest,
+    room: Path<String>,
+    body: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let PublishBody {
+        event,
+        data,
+        args,
+        id,
+        rooms: more,
+    } = read_json(&request, &body)?;
+    let id = idempotency_key(&request, id)?;
+    let rooms = [room.into_inner()].into_iter().chain(more).collect();
+    let draft = here.thread.desk.draft(
+        Publication {
+            rooms,
+            event,
+            data,
+            args,
+            id,
+        },
+        None,
+    )?;
+    send(&here, draft).await
+}
+
+/// The publisher's own id, from the body or the header.
+pub fn idempotency_key(request: &HttpRequest, id: Option<String>) -> Result<Option<String>, ApiError> {
+    let Some(key) = request.headers().get("idempotency-key") else {
+        return Ok(id);
+    };
+    let key = key
+        .to_str()
+        .map_err(|_| Fault::new(Code::EventIdInvalid, "Idempotency-Key is not text"))?;
+    match id {
+        Some(id) if id != key => Err(Fault::new(
+            Code::BadRequest,
+            "id and Idempotency-Key are two names for one thing, and differ",
+        )
+        .into()),
+        _ => Ok(Some(key.to_owned())),
+    }
+}
+
+/// Publishes a draft and answers with its receipt.
+pub async fn send(here: &Here, draft: Draft) -> Result<HttpResponse, ApiError> {
+    let answer = here
+        .thread
+        .desk
+        .registry
+        .send(Publish(draft))
+        .await
+        .map_err(mailbox_fault)?;
+    let receipt = answer.map_err(|error| bus_fault(&error))?;
+    Ok(HttpResponse::Accepted()
+        .content_type("application/json")
+        .body(receipt_json(&receipt)))
+}
+
+/// What part of a history.
+#[derive(Debug, Deserialize, IntoParams)]
+pub struct HistoryQuery {
+    /// A position: only what came after it.
+    since: Option<String>,
+    /// Events at most, 1 to 1,000; 100 if left out.
+    limit: Option<usize>,
+}
+
+/// A room's history, oldest first.
+#[utoipa::path(
+    get, path = "/v1/rooms/{room}/events", tag = "rooms",
+    params(("room" = String, Path, description = "The room"), HistoryQuery),
+    responses(
+        (status = 200, description = "A part of the history", body = HistoryPage),
+        (status = 400, description = "`position_invalid`, `room_name_invalid`", body = ErrorShape),
+        (status = 410, description = "`history_gone`: it no longer reaches back to `since`", body = ErrorShape),
+    ),
+)]
+pub async fn history(
+    here: Here,
+    room: Path<String>,
+    query: Query<HistoryQuery>,
+) -> Result<HttpResponse, ApiError> {
+    let room = here.room(&room)?;
+    let bus = &here.thread.desk.bus;
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT);
+    if !(1..=PAGE_MAX).contains(&limit) {
+        return Err(Fault::new(Code::BadRequest, format!("limit is 1 to {PAGE_MAX}")).into());
+    }
+    let since = query.since.as_deref().map(parse_position).transpose()?;
+    let gone = || Fault::new(Code::HistoryGone, Code::HistoryGone.row().meaning);
+    if since
+        .as_ref()
+        .is_some_and(|since| since.life != bus.life() || since.seq > bus.gauges().head)
+    {
+        return Err(gone().into());
+    }
+    let base = since.as_ref().map_or(0, |since| since.seq);
+    let firsts = since
+        .as_ref()
+        .map(|since| since.waiting.clone())
+        .unwrap_or_default();
+    let read = bus_log::Query {
+        rooms: vec![(room.clone(), 0)],
+        after: firsts.first().map_or(base, |first| first - 1),
+        whole_from: base,
+        must: firsts.clone(),
+        events_max: limit,
+        bytes_max: PAGE_BYTES,
+    };
+    let page = bus.read(read).await.map_err(|error| bus_fault(&error))?;
+    if since.is_some() && !page.whole {
+        return Err(gone().into());
+    }
+    let events = lacking(&page.events, base, &firsts, &here.thread.settings.rules);
+    let position = Position::at(bus.life(), page.upto.max(base));
+    let body = page_json(room.as_str(), &events, &position, page.more);
+    Ok(HttpResponse::Ok().content_type("application/json").body(body))
+}
+
+/// Reads a position that a client gave.
+pub fn parse_position(text: &str) -> Result<Position, ApiError> {
+    text.parse()
+        .map_err(|_| Fault::new(Code::PositionInvalid, Code::PositionInvalid.row().meaning).into())
+}
+
+/// The events that whoever is at `base` lacks: all after it, and up to it those that waited.
+fn lacking(events: &[Arc<Event>], base: u64, firsts: &[u64], rules: &Rules) -> Vec<Arc<Event>> {
+    let mut waited: Vec<Arc<Event>> = Vec::new();
+    let mut lacks = Vec::new();
+    for event in events {
+        let same = |first: &Arc<Event>| rules.of(event).is_some_and(|rule| same_key(first, event, rule));
+        if event.seq > base || firsts.contains(&event.seq) || waited.iter().any(same) {
+            lacks.push(event.clone());
+        }
+        if firsts.contains(&event.seq) {
+            waited.push(event.clone());
+        }
+    }
+    lacks
+}
+
+fn page_json(room: &str, events: &[Arc<Event>], position: &Position, more: bool) -> Vec<u8> {
+    // Room names and positions need no escaping.
+    let mut body = format!("{{\"room\":\"{room}\",\"events\":[").into_bytes();
+    for (i, event) in events.iter().enumerate() {
+        if i > 0 {
+            body.push(b',');
+        }
+        body.extend_from_slice(&event_json(View { event, merged: None }));
+    }
+    body.extend_from_slice(format!("],\"position\":\"{position}\",\"more\":{more}}}").as_bytes());
+    body
+}

@@ -1,0 +1,129 @@
+//! The HTTP surface: the whole route table on one screen, one file a surface.
+
+mod error;
+mod events;
+mod ops;
+mod presence;
+mod shapes;
+mod sse;
+mod typed;
+mod upgrade;
+mod ws;
+
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use actix_http::body::BoxBody;
+use actix_http::{HttpService, Request, Response};
+use actix_server::Server;
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, map_config};
+use actix_web::dev::AppConfig;
+use actix_web::{App, Resource, web};
+use tokio::time::Instant;
+
+use crate::shards::{Thread, ThreadParts};
+
+pub use error::ApiError;
+pub use ops::openapi_json;
+
+/// What the HTTP surface of a node is given.
+#[derive(Clone)]
+pub struct Site {
+    /// What each thread is given.
+    pub parts: ThreadParts,
+    /// The node's name.
+    pub node: Arc<str>,
+    /// The largest request body, bytes.
+    pub body_bytes: usize,
+    /// Connections (WebSocket and streams) the node takes.
+    pub connections: u64,
+    /// Whether the node is shutting down.
+    pub draining: Arc<AtomicBool>,
+    /// When it began.
+    pub began: Instant,
+}
+
+/// How long a client may take to send the head of a request.
+const HEAD_WITHIN: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept for further requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+fn routes(config: &mut web::ServiceConfig) {
+    let get = web::get;
+    let post = web::post;
+    config
+        .service(at("/").route(get().to(ops::root)))
+        .service(at("/livez").route(get().to(ops::livez)))
+        .service(at("/readyz").route(get().to(ops::readyz)))
+        .service(at("/metrics").route(get().to(ops::metrics)))
+        .service(at("/openapi.json").route(get().to(ops::openapi)))
+        .service(at("/v1/ws").route(get().to(ws::open)))
+        .service(at("/v1/rooms").route(get().to(presence::rooms)))
+        .service(at("/v1/rooms/{room}").route(get().to(presence::room)))
+        .service(at("/v1/rooms/{room}/stream").route(get().to(sse::stream)))
+        .service(
+            at("/v1/rooms/{room}/events")
+                .route(get().to(events::history))
+                .route(post().to(events::publish)),
+        )
+        .service(at("/v1/agents/{id}/thoughts").route(post().to(typed::thought)))
+        .service(at("/v1/agents/{id}/status").route(post().to(typed::status)))
+        .service(at("/v1/tasks/{id}/updates").route(post().to(typed::update)))
+        .service(at("/v1/projects/{id}/events").route(post().to(typed::project_event)))
+        .service(at("/v1/sessions").route(get().to(ops::sessions)))
+        .service(at("/v1/workers").route(get().to(ops::workers)))
+        .default_service(web::to(error::not_found));
+}
+
+/// A path; methods that it has no route for are answered 405.
+fn at(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(error::method_not_allowed))
+}
+
+/// The application of one thread, for requests that are answered.
+fn app(
+    site: &Site,
+    thread: &Rc<Thread>,
+) -> impl ServiceFactory<
+    Request,
+    Config = (),
+    Response = Response<BoxBody>,
+    Error = Response<BoxBody>,
+    InitError = (),
+> + use<> {
+    let app = App::new()
+        .app_data(thread.clone())
+        .app_data(Rc::new(site.clone()))
+        .app_data(web::PayloadConfig::new(site.body_bytes))
+        .wrap(actix_web::middleware::from_fn(error::in_our_words))
+        .configure(routes);
+    map_config(app, |()| AppConfig::default())
+        .map_err(|error: actix_web::Error| Response::from(error))
+        .map(|response| Response::from(response).map_into_boxed_body())
+}
+
+/// Listens: every worker thread has a shard of the rooms, the application, and a way to take connections over.
+pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Duration) -> io::Result<Server> {
+    let local = listener.local_addr()?;
+    let builder = Server::build()
+        .workers(workers)
+        .shutdown_timeout(shutdown.as_secs().max(1))
+        // Connections that were taken over are not counted here: the node has a limit of its own.
+        .max_concurrent_connections(usize::MAX >> 1)
+        .disable_signals();
+    let server = builder.listen("http", listener, move || {
+        let thread = Thread::start(&site.parts);
+        HttpService::build()
+            .local_addr(local)
+            .client_request_timeout(HEAD_WITHIN)
+            .keep_alive(KEEP_ALIVE)
+            .upgrade(upgrade::service(site.clone(), thread.clone()))
+            .finish(app(&site, &thread))
+            .tcp()
+    })?;
+    Ok(server.run())
+}

@@ -1,0 +1,200 @@
+//! For operators: is it there, does it work, what does it do.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use actix_web::HttpResponse;
+use greenroom_actors::messages::SessionRow;
+use greenroom_actors::supervise::{Phase, ages};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use utoipa::{OpenApi, ToSchema};
+
+use super::shapes::{self, Here};
+use super::{ApiError, events, presence, sse, typed, ws};
+use crate::metrics;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Greenroom",
+        description = "Rooms for agents and those who watch them: ordered, resumable events over WebSocket, SSE and HTTP."
+    ),
+    paths(
+        events::publish,
+        events::history,
+        sse::stream,
+        ws::open,
+        presence::rooms,
+        presence::room,
+        typed::thought,
+        typed::status,
+        typed::update,
+        typed::project_event,
+        livez,
+        readyz,
+        metrics,
+        workers,
+        sessions,
+        openapi
+    ),
+    components(schemas(
+        shapes::PublishBody,
+        shapes::Published,
+        shapes::EventShape,
+        shapes::HistoryPage,
+        shapes::RoomsPage,
+        shapes::RoomShape,
+        shapes::ErrorShape,
+        Readiness
+    ))
+)]
+struct Document;
+
+/// The OpenAPI document.
+pub fn openapi_json() -> String {
+    Document::openapi().to_pretty_json().unwrap_or_default()
+}
+
+/// What this API is.
+#[utoipa::path(get, path = "/openapi.json", tag = "operations", responses((status = 200, description = "This document", body = Object)))]
+pub async fn openapi() -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(openapi_json())
+}
+
+/// Who answers here.
+pub async fn root(here: Here) -> HttpResponse {
+    HttpResponse::Ok().json(json!({
+        "name": "greenroom",
+        "version": env!("CARGO_PKG_VERSION"),
+        "node": &*here.site.node,
+        "see": ["/openapi.json", "/readyz", "/metrics", "/v1/rooms", "/v1/workers"],
+    }))
+}
+
+/// The process answers.
+#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "It does")))]
+pub async fn livez() -> HttpResponse {
+    HttpResponse::Ok().json(json!({"status": "alive"}))
+}
+
+/// Whether the node should be given work.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// `ready`, `degraded` (serves, but not all of it), `restarting` or `draining`.
+    status: &'static str,
+    /// The node.
+    node: String,
+    /// What it depends on, each with its state and what that means.
+    dependencies: Vec<Dependency>,
+    /// Workers that are not running.
+    workers: BTreeMap<String, String>,
+}
+
+/// Something that the node depends on.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Dependency {
+    name: &'static str,
+    kind: &'static str,
+    state: &'static str,
+    means: &'static str,
+}
+
+/// Whether the node should be given work: 200 if it should.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations",
+    responses(
+        (status = 200, description = "Ready, or degraded but serving", body = Readiness),
+        (status = 503, description = "Draining, or a vital worker is not running", body = Readiness),
+    ),
+)]
+pub async fn readyz(here: Here) -> HttpResponse {
+    let board = here.site.parts.supervisor.workers().borrow().clone();
+    let idle = board.iter().filter(|(_, status)| status.phase != Phase::Running);
+    let down: BTreeMap<String, String> = idle
+        .map(|(name, status)| (name.clone(), word(status.phase)))
+        .collect();
+    let vital_down = board
+        .values()
+        .any(|status| status.vital && status.phase != Phase::Running);
+    let status = if here.site.draining.load(Ordering::Acquire) {
+        "draining"
+    } else if vital_down {
+        "restarting"
+    } else if down.is_empty() {
+        "ready"
+    } else {
+        "degraded"
+    };
+    let bus = Dependency {
+        name: "bus",
+        kind: "embedded",
+        state: "up",
+        means: "rooms and their histories live in this process: they are lost when it ends, and no other node shares them",
+    };
+    let body = Readiness {
+        status,
+        node: here.site.node.to_string(),
+        dependencies: vec![bus],
+        workers: down,
+    };
+    match status {
+        "ready" | "degraded" => HttpResponse::Ok().json(body),
+        _ => HttpResponse::ServiceUnavailable().json(body),
+    }
+}
+
+/// A phase as it is written in JSON.
+fn word(phase: Phase) -> String {
+    serde_json::to_value(phase)
+        .ok()
+        .and_then(|value| value.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// The supervision tree.
+#[utoipa::path(
+    get, path = "/v1/workers", tag = "operations",
+    responses((status = 200, description = "Every worker: phase, restarts by cause, last exit, age", body = Object)),
+)]
+pub async fn workers(here: Here) -> HttpResponse {
+    let board = here.site.parts.supervisor.workers().borrow().clone();
+    let rows: Vec<Value> = ages(&board, Instant::now())
+        .into_iter()
+        .map(|(name, status)| {
+            let mut row = serde_json::to_value(status).unwrap_or_default();
+            row["name"] = name.into();
+            row
+        })
+        .collect();
+    HttpResponse::Ok().json(json!({"node": &*here.site.node, "workers": rows}))
+}
+
+/// What is connected to this node.
+#[utoipa::path(
+    get, path = "/v1/sessions", tag = "operations",
+    responses((status = 200, description = "Connections: transport, rooms, age, bytes waiting", body = Object)),
+)]
+pub async fn sessions(here: Here) -> Result<HttpResponse, ApiError> {
+    let mut rows: Vec<SessionRow> = Vec::new();
+    for door in here.site.parts.shards.all() {
+        let listed = door.sessions.send(greenroom_actors::messages::ListSessions).await;
+        rows.extend(listed.map_err(greenroom_actors::session::mailbox_fault)?);
+    }
+    rows.sort_by(|one, other| one.id.cmp(&other.id));
+    Ok(HttpResponse::Ok().json(json!({"node": &*here.site.node, "sessions": rows})))
+}
+
+/// Counters and gauges for Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations",
+    responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)),
+)]
+pub async fn metrics(here: Here) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
+        .body(metrics::text(&here.site))
+}

@@ -1,0 +1,260 @@
+//! What requests and answers look like, for the OpenAPI document and for reading them; and what handlers share.
+
+use std::collections::BTreeMap;
+use std::future::{Ready, ready};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use actix_web::http::header;
+use actix_web::web::Bytes;
+use actix_web::{FromRequest, HttpRequest};
+use greenroom_actors::logic::event::Receipt;
+use greenroom_actors::logic::fault::{Code, Fault};
+use greenroom_actors::logic::presence::Card;
+use greenroom_actors::logic::protocol::{Protocol, push_receipt_fields};
+use greenroom_actors::logic::room_name::RoomName;
+use greenroom_actors::peer::{Line, Peer};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::{ApiError, Site};
+use crate::adapters::tcp_wire::TcpWire;
+use crate::ids;
+use crate::shards::Thread;
+
+/// The thread and the site that a request is on.
+pub struct Here {
+    /// The thread.
+    pub thread: Rc<Thread>,
+    /// The site.
+    pub site: Rc<Site>,
+}
+
+impl FromRequest for Here {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let here = || {
+            let thread = request.app_data::<Rc<Thread>>()?.clone();
+            Some(Self {
+                thread,
+                site: request.app_data::<Rc<Site>>()?.clone(),
+            })
+        };
+        ready(here().ok_or_else(|| Fault::new(Code::Internal, "the application has no thread").into()))
+    }
+}
+
+impl Here {
+    /// Checks a room name from a path or query.
+    pub fn room(&self, name: &str) -> Result<RoomName, ApiError> {
+        let parsed = RoomName::parse(name, self.thread.desk.publish.name_chars);
+        parsed.map_err(|error| Fault::new(Code::RoomNameInvalid, error.to_string()).into())
+    }
+
+    /// Whether one more connection may come.
+    pub fn check_open(&self) -> Result<(), ApiError> {
+        if self.site.draining.load(Ordering::Acquire) || self.thread.desk.hub.draining.get() {
+            return Err(Fault::new(Code::Draining, Code::Draining.row().meaning).into());
+        }
+        if self.site.parts.shards.connections() >= self.site.connections {
+            let message = format!("the node has its {} connections", self.site.connections);
+            return Err(Fault::new(Code::Overloaded, message).into());
+        }
+        Ok(())
+    }
+
+    /// A new connection, not yet in the hub.
+    pub fn peer(&self, protocol: Protocol, transport: &'static str, line: Line<TcpWire>) -> Peer<TcpWire> {
+        let card = Card {
+            id: ids::session_id(),
+            subject: None,
+            node: self.site.node.clone(),
+            transport,
+            connected_ms: (self.thread.desk.clock)(),
+        };
+        Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes)
+    }
+}
+
+/// Reads a JSON body. Errors: `unsupported_media_type`, `bad_json`, `bad_request`.
+pub fn read_json<T: DeserializeOwned>(request: &HttpRequest, body: &Bytes) -> Result<T, ApiError> {
+    check_json(request)?;
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let code = if error.inner().is_data() {
+            Code::BadRequest
+        } else {
+            Code::BadJson
+        };
+        Fault::new(code, error.to_string())
+    })?;
+    // Something after the value is not JSON either.
+    json.end()
+        .map_err(|error| Fault::new(Code::BadJson, error.to_string()))?;
+    Ok(value)
+}
+
+/// Refuses a body that does not say it is JSON: browsers send other types to foreign origins without asking.
+pub fn check_json(request: &HttpRequest) -> Result<(), ApiError> {
+    let kind = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let message = "the body must be JSON and say so: content-type: application/json";
+    Err(Fault::new(Code::UnsupportedMedia, message).into())
+}
+
+/// `POST /v1/rooms/{room}/events`
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PublishBody {
+    /// The event's name.
+    #[schema(example = "message")]
+    pub event: String,
+    /// What it says: any JSON value. Known events have a payload of their own, which is checked.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Box<RawValue>>,
+    /// The arguments of a Socket.IO event, instead of `data`.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub args: Option<Box<RawValue>>,
+    /// The publisher's own id: the same id is accepted once.
+    pub id: Option<String>,
+    /// More rooms.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// The answer to a publisher.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Published {
+    /// The event's id.
+    pub id: String,
+    /// Its number in each room.
+    pub rooms: BTreeMap<String, u64>,
+}
+
+/// A receipt as the body of an answer, rooms in the order in which they were named.
+pub fn receipt_json(receipt: &Receipt) -> Vec<u8> {
+    let mut body = vec![b'{'];
+    push_receipt_fields(&mut body, &receipt.id, &receipt.offsets);
+    body.push(b'}');
+    body
+}
+
+/// An event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventShape {
+    /// Its id.
+    pub id: String,
+    /// The first room that its publisher named.
+    pub room: String,
+    /// All rooms, where there are several.
+    pub rooms: Option<Vec<String>>,
+    /// Its name.
+    pub event: String,
+    /// What it says.
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<serde_json::Value>,
+    /// The arguments of a Socket.IO event, instead of `data`.
+    #[schema(value_type = Option<Vec<Object>>)]
+    pub args: Option<serde_json::Value>,
+    /// Its number in `room`, from 1.
+    pub offset: u64,
+    /// When the node accepted it, RFC 3339 with milliseconds.
+    pub ts: String,
+}
+
+/// A part of a room's history.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HistoryPage {
+    /// The room.
+    pub room: String,
+    /// Events, oldest first.
+    pub events: Vec<EventShape>,
+    /// To be given as `since` to go on.
+    pub position: String,
+    /// Whether there is more.
+    pub more: bool,
+}
+
+/// A room in a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RoomRow {
+    /// Its name.
+    pub room: String,
+    /// How many connections are in it.
+    pub members: usize,
+}
+
+/// A page of rooms.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RoomsPage {
+    /// The rooms, by name.
+    pub rooms: Vec<RoomRow>,
+    /// To be given as `after` to go on; absent at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// A member of a room.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberShape {
+    /// The connection's id.
+    pub id: String,
+    /// Who it is, where that is known.
+    pub subject: Option<String>,
+    /// The node it is on.
+    pub node: String,
+    /// When it joined, RFC 3339.
+    pub joined_at: String,
+}
+
+/// Who is in a room.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RoomShape {
+    /// The room.
+    pub room: String,
+    /// How many members it has.
+    pub count: usize,
+    /// The members.
+    pub members: Vec<MemberShape>,
+    /// The bus's position now.
+    pub position: String,
+}
+
+/// An error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorShape {
+    /// What went wrong.
+    pub error: ErrorBody,
+}
+
+/// What went wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// A code of the catalogue.
+    #[schema(example = "room_name_invalid")]
+    pub code: String,
+    /// One sentence.
+    pub message: String,
+    /// Details for a program.
+    #[schema(value_type = Option<Object>)]
+    pub details: Option<serde_json::Value>,
+}

@@ -1,0 +1,145 @@
+//! Taking the raw connection over from the HTTP server.
+//!
+//! actix-http hands requests with an Upgrade header to a service of ours, together with the connection. The same
+//! application answers them; if it answers 101 and marks the response, the connection becomes a session's, and nothing
+//! of HTTP stays behind: holding this service's future open would cost some kilobytes a connection.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use actix::Actor;
+use actix_codec::Framed;
+use actix_http::body::BoxBody;
+use actix_http::{ConnectionType, Request, Response, StatusCode, h1};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory, fn_service};
+use actix_web::error::ErrorInternalServerError;
+use bytes::{Bytes, BytesMut};
+use greenroom_actors::logic::protocol::Protocol;
+use greenroom_actors::peer::Line;
+use greenroom_actors::session::SessionActor;
+use tokio::net::TcpStream;
+
+use super::shapes::Here;
+use super::{Site, app};
+use crate::adapters::tcp_wire::TcpWire;
+use crate::shards::Thread;
+
+/// The mark that a handler puts into its 101: the connection is to be taken over.
+pub struct TakeOver {
+    /// What will be spoken.
+    pub protocol: Protocol,
+    /// Who is at the other end.
+    pub address: Option<SocketAddr>,
+}
+
+type Upgraded = (Request, Framed<TcpStream, h1::Codec>);
+
+/// The service for requests with an Upgrade header.
+pub fn service(
+    site: Site,
+    thread: Rc<Thread>,
+) -> impl ServiceFactory<Upgraded, Config = (), Response = (), Error = actix_web::Error, InitError = ()> {
+    fn_factory(move || {
+        let here = Rc::new(Here {
+            thread: thread.clone(),
+            site: Rc::new(site.clone()),
+        });
+        let app = app(&site, &thread).into_factory().new_service(());
+        async move {
+            let app = Rc::new(app.await?);
+            Ok::<_, ()>(fn_service(move |(request, framed): Upgraded| {
+                let (app, here) = (app.clone(), here.clone());
+                async move { answer(&*app, &here, request, framed).await }
+            }))
+        }
+    })
+}
+
+async fn answer<S>(
+    app: &S,
+    here: &Here,
+    request: Request,
+    framed: Framed<TcpStream, h1::Codec>,
+) -> Result<(), actix_web::Error>
+where
+    S: Service<Request, Response = Response<BoxBody>, Error = Response<BoxBody>>,
+{
+    let mut response = app.call(request).await.unwrap_or_else(|error| error);
+    let take_over = match response.status() {
+        StatusCode::SWITCHING_PROTOCOLS => response.extensions_mut().remove::<TakeOver>(),
+        _ => None,
+    };
+    match take_over {
+        Some(take_over) => {
+            begin(here, &take_over, &response, framed);
+            Ok(())
+        }
+        None => refuse(response, framed).await,
+    }
+}
+
+/// Sends an ordinary answer and ends the connection.
+async fn refuse(
+    response: Response<BoxBody>,
+    framed: Framed<TcpStream, h1::Codec>,
+) -> Result<(), actix_web::Error> {
+    let (mut response, body) = response.into_parts();
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    let body = actix_http::body::to_bytes(body)
+        .await
+        .map_err(ErrorInternalServerError)?;
+    h1::SendResponse::new(framed, response.set_body(body))
+        .await
+        .map_err(ErrorInternalServerError)?;
+    Ok(())
+}
+
+/// Starts the session.
+fn begin(
+    here: &Here,
+    take_over: &TakeOver,
+    response: &Response<BoxBody>,
+    framed: Framed<TcpStream, h1::Codec>,
+) {
+    let parts = framed.into_parts();
+    let line = Line::Socket(TcpWire::new(parts.io));
+    let desk = &here.thread.desk;
+    let peer = desk.hub.add(here.peer(take_over.protocol, "websocket", line));
+    tracing::debug!(session = %peer.card.id, address = ?take_over.address, "connected");
+    let mut first = VecDeque::with_capacity(2);
+    if !parts.write_buf.is_empty() {
+        first.push_back(parts.write_buf.freeze());
+    }
+    first.push_back(head(response));
+    for bytes in first {
+        desk.hub.send(&peer, bytes);
+    }
+    SessionActor::new(peer, desk.clone(), into_exact(parts.read_buf)).start();
+}
+
+/// Bytes that came with the handshake; the large buffer of the HTTP server is given back.
+fn into_exact(read: BytesMut) -> BytesMut {
+    if read.is_empty() {
+        BytesMut::new()
+    } else {
+        BytesMut::from(&read[..])
+    }
+}
+
+/// The head of the 101: what the application set, and the connection header, which the server would have written.
+fn head(response: &Response<BoxBody>) -> Bytes {
+    let mut head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n".to_vec();
+    for (name, value) in response
+        .headers()
+        .iter()
+        .filter(|(name, _)| *name != "connection")
+    {
+        head.extend_from_slice(name.as_str().as_bytes());
+        head.extend_from_slice(b": ");
+        head.extend_from_slice(value.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
+    head.extend_from_slice(b"\r\n");
+    head.into()
+}

@@ -1,0 +1,42 @@
+//! The plain WebSocket's door.
+
+use actix_web::{HttpRequest, HttpResponse};
+use actix_web_actors::ws::{HandshakeError, handshake_with_protocols};
+use greenroom_actors::logic::fault::{Code, Fault};
+use greenroom_actors::logic::protocol::Protocol;
+
+use super::ApiError;
+use super::shapes::{ErrorShape, Here};
+use super::upgrade::TakeOver;
+
+/// The sub-protocol.
+const GREENROOM_V1: &str = "greenroom.v1";
+
+/// Open a WebSocket that speaks `greenroom.v1`.
+#[utoipa::path(
+    get, path = "/v1/ws", tag = "rooms",
+    description = "JSON text frames, sub-protocol `greenroom.v1`: join, leave, publish, presence, ping. See README.",
+    responses(
+        (status = 101, description = "Switching to the WebSocket protocol"),
+        (status = 426, description = "Not a WebSocket handshake", body = ErrorShape),
+        (status = 503, description = "The node is full or shutting down", body = ErrorShape),
+    ),
+)]
+pub async fn open(here: Here, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+    here.check_open()?;
+    let mut response = handshake_with_protocols(&request, &[GREENROOM_V1]).map_err(|error| refuse(&error))?;
+    let mut response = response.finish();
+    response.extensions_mut().insert(TakeOver {
+        protocol: Protocol::GreenroomV1,
+        address: request.peer_addr(),
+    });
+    Ok(response)
+}
+
+fn refuse(error: &HandshakeError) -> Fault {
+    let code = match error {
+        HandshakeError::NoWebsocketUpgrade | HandshakeError::NoConnectionUpgrade => Code::UpgradeRequired,
+        _ => Code::BadRequest,
+    };
+    Fault::new(code, format!("not a WebSocket handshake: {error}"))
+}

@@ -1,0 +1,139 @@
+//! The node's metrics, gathered when they are asked for.
+
+use std::fmt;
+use std::sync::Arc;
+
+use greenroom_actors::ports::BusGauges;
+use greenroom_actors::stats::ShardStats;
+use greenroom_actors::supervise::{Phase, Workers};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::http::Site;
+
+/// The metrics as OpenMetrics text.
+pub fn text(site: &Site) -> String {
+    let gathered = Gathered {
+        shards: site
+            .parts
+            .shards
+            .all()
+            .into_iter()
+            .map(|door| door.stats)
+            .collect(),
+        bus: site.parts.bus.gauges(),
+        workers: site.parts.supervisor.workers().borrow().clone(),
+        uptime_seconds: site.began.elapsed().as_secs(),
+    };
+    let mut registry = Registry::with_prefix("greenroom");
+    registry.register_collector(Box::new(gathered));
+    let mut out = String::new();
+    // Writing to a String does not fail.
+    let _ = text::encode(&mut out, &registry);
+    out
+}
+
+#[derive(Debug)]
+struct Gathered {
+    shards: Vec<Arc<ShardStats>>,
+    bus: BusGauges,
+    workers: Workers,
+    uptime_seconds: u64,
+}
+
+impl Collector for Gathered {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        self.encode_shards(&mut encoder)?;
+        let gauge = |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64| {
+            let gauge = ConstGauge::new(value as i64);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
+        };
+        gauge(
+            &mut encoder,
+            "uptime_seconds",
+            "Seconds since the node began",
+            self.uptime_seconds,
+        )?;
+        gauge(
+            &mut encoder,
+            "history_events",
+            "Events kept for clients that come back",
+            self.bus.events as u64,
+        )?;
+        gauge(
+            &mut encoder,
+            "history_bytes",
+            "What those events cost, bytes",
+            self.bus.bytes as u64,
+        )?;
+        gauge(
+            &mut encoder,
+            "remembered_rooms",
+            "Rooms whose last event is remembered",
+            self.bus.rooms as u64,
+        )?;
+        counter(
+            &mut encoder,
+            "published",
+            "Events numbered by the bus in its present life",
+            self.bus.head,
+        )?;
+        self.encode_workers(&mut encoder)
+    }
+}
+
+fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let counter = ConstCounter::new(value);
+    counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
+}
+
+impl Gathered {
+    fn encode_shards(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rows: Vec<_> = self.shards.iter().map(|shard| shard.rows()).collect();
+        let Some(first) = rows.first() else { return Ok(()) };
+        for (at, (name, kind, help, _)) in first.iter().enumerate() {
+            // The exporter ends the help with a full stop itself.
+            let help = help.trim_end_matches('.');
+            let is_counter = *kind == "counter";
+            let mut family = if is_counter {
+                encoder.encode_descriptor(name, help, None, ConstCounter::new(0u64).metric_type())?
+            } else {
+                encoder.encode_descriptor(name, help, None, ConstGauge::new(0i64).metric_type())?
+            };
+            for (shard, row) in rows.iter().enumerate() {
+                let labels = [("shard", shard.to_string())];
+                let labelled = family.encode_family(&labels)?;
+                if is_counter {
+                    ConstCounter::new(row[at].3).encode(labelled)?;
+                } else {
+                    ConstGauge::new(row[at].3 as i64).encode(labelled)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = ConstGauge::new(0i64).metric_type();
+        let mut up = encoder.encode_descriptor("worker_up", "Whether a worker is running", None, kind)?;
+        for (name, status) in &*self.workers {
+            let labels = [("worker", name.as_str())];
+            ConstGauge::new(i64::from(status.phase == Phase::Running)).encode(up.encode_family(&labels)?)?;
+        }
+        let kind = ConstCounter::new(0u64).metric_type();
+        let mut restarts = encoder.encode_descriptor("worker_restarts", "Restarts by cause", None, kind)?;
+        for (name, status) in &*self.workers {
+            for (cause, count) in [
+                ("panic", status.restarts.panics),
+                ("outage", status.restarts.outages),
+            ] {
+                let labels = [("worker", name.as_str()), ("cause", cause)];
+                ConstCounter::new(u64::from(count)).encode(restarts.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+}

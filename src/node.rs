@@ -1,0 +1,365 @@
+//! The composition root: the one file that knows every adapter and every actor, and in which order they start and end.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::{Addr, Recipient};
+use actix_rt::Arbiter;
+use actix_server::ServerHandle;
+use greenroom_actors::embedded_bus::EmbeddedBus;
+use greenroom_actors::logic::restarts::Policy;
+use greenroom_actors::logic::throttle::{Merge, Rule, Rules};
+use greenroom_actors::logic::{bus_log, publication, ws};
+use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
+use greenroom_actors::ports::{Bus, WallClock};
+use greenroom_actors::redis_bridge::RedisBridge;
+use greenroom_actors::room_registry::Settings;
+use greenroom_actors::supervise::Supervisor;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::config::{Config, Problems, sections};
+use crate::http::{self, Site};
+use crate::ids;
+use crate::shards::{Shards, ThreadParts};
+
+/// Unwanted rooms are kept for this long, so that clients that come and go cost nothing.
+const LINGER_MS: u64 = 5_000;
+/// How often draining looks whether everybody has gone.
+const DRAIN_LOOK: Duration = Duration::from_millis(10);
+/// How long the node's threads may take to begin.
+const BEGIN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration does not hold.
+    #[error(transparent)]
+    Config(#[from] Problems),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// A thread of the node did not begin.
+    #[error("a thread of the node did not begin: {0}")]
+    Thread(String),
+}
+
+/// How a node ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop, and has drained.
+    Stopped,
+    /// A vital worker was given up: whoever runs the process should start it anew.
+    GaveUp(String),
+}
+
+/// A running node. To be started within an actix system.
+pub struct Node {
+    address: SocketAddr,
+    name: Arc<str>,
+    supervisor: Supervisor,
+    bus: Arc<dyn Bus>,
+    shards: Shards,
+    draining: Arc<AtomicBool>,
+    shutdown: sections::Shutdown,
+    server: ServerHandle,
+    served: JoinHandle<io::Result<()>>,
+    bridge_thread: Arbiter,
+}
+
+impl Node {
+    /// Starts a node with a bus of its own. Errors: the configuration does not hold, or the address is taken.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let bus = embedded_bus(&config);
+        Self::start_on(config, bus).await
+    }
+
+    /// Starts a node on a bus that it may share with other nodes of this process.
+    pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, StartError> {
+        config.validate()?;
+        let listener = listen(config.listen).map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let supervisor = Supervisor::new();
+        let policy = policy(&config);
+        let bridge_thread = Arbiter::new();
+        let bridge = start_bridge(&bridge_thread, &supervisor, policy.clone(), bus.clone()).await?;
+        let name: Arc<str> = config.node_id.clone().unwrap_or_else(ids::node_name).into();
+        let shards = Shards::default();
+        let draining = Arc::new(AtomicBool::new(false));
+        let site = Site {
+            parts: thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards),
+            node: name.clone(),
+            body_bytes: config.limits.body_bytes,
+            connections: config.limits.connections as u64,
+            draining: draining.clone(),
+            began: Instant::now(),
+        };
+        let workers = workers(&config);
+        let server = http::serve(
+            site,
+            listener,
+            workers,
+            Duration::from_millis(config.shutdown.limit_ms),
+        )
+        .map_err(|source| StartError::Listen { address, source })?;
+        let handle = server.handle();
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the accepting server: its end is awaited by `run`"
+        )]
+        let served = actix_rt::spawn(server);
+        if timeout(BEGIN_WITHIN, shards.begun(workers)).await.is_err() {
+            return Err(StartError::Thread("an HTTP worker".into()));
+        }
+        let shutdown = config.shutdown;
+        Ok(Self {
+            address,
+            name,
+            supervisor,
+            bus,
+            shards,
+            draining,
+            shutdown,
+            server: handle,
+            served,
+            bridge_thread,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its supervisor: the actors of an embedding program are started here too.
+    pub fn supervisor(&self) -> &Supervisor {
+        &self.supervisor
+    }
+
+    /// Its bus: history and presence.
+    pub fn bus(&self) -> &Arc<dyn Bus> {
+        &self.bus
+    }
+
+    /// Its shards.
+    pub fn shards(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// Where to send events to be published, checked by [`greenroom_actors::logic::publication`].
+    pub fn publish(&self) -> Recipient<Publish> {
+        self.door().publish
+    }
+
+    /// Where to ask for events of rooms.
+    pub fn watch(&self) -> Recipient<Watch> {
+        self.door().watch
+    }
+
+    /// Where to say that they are no longer wanted.
+    pub fn unwatch(&self) -> Recipient<Unwatch> {
+        self.door().unwatch
+    }
+
+    fn door(&self) -> crate::shards::ShardDoor {
+        // `start_on` returns only when every shard has begun, and none is ever taken away.
+        self.shards.all().swap_remove(0)
+    }
+
+    /// Serves until `stop` resolves or a vital worker is given up; then drains.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Ended {
+        let ended = tokio::select! {
+            () = stop => Ended::Stopped,
+            name = self.supervisor.gave_up() => Ended::GaveUp(name),
+        };
+        self.stop().await;
+        ended
+    }
+
+    /// Drains: stops accepting, tells every client to come back elsewhere, waits for what is in flight, within the
+    /// configured limit.
+    pub async fn stop(self) {
+        let began = Instant::now();
+        let limit = Duration::from_millis(self.shutdown.limit_ms);
+        self.draining.store(true, Ordering::Release);
+        self.server.pause().await;
+        tracing::info!(connections = self.shards.connections(), "draining");
+        for door in self.shards.all() {
+            // A shard that cannot hear this is broken, and its connections end with the process.
+            let _ = timeout(
+                limit,
+                door.drain.send(Drain {
+                    spread_ms: self.shutdown.retry_ms,
+                }),
+            )
+            .await;
+        }
+        while self.shards.connections() > 0 && began.elapsed() < limit {
+            sleep(DRAIN_LOOK).await;
+        }
+        let left = limit
+            .saturating_sub(began.elapsed())
+            .max(Duration::from_millis(100));
+        if timeout(left, self.server.stop(true)).await.is_err() {
+            tracing::warn!("requests were still in flight when the time was up");
+        }
+        let _ = timeout(Duration::from_secs(1), self.served).await;
+        self.bridge_thread.stop();
+        tracing::info!(took_ms = began.elapsed().as_millis() as u64, "stopped");
+    }
+}
+
+/// The bus of a node without Redis.
+pub fn embedded_bus(config: &Config) -> Arc<dyn Bus> {
+    let limits = bus_log::Limits {
+        history_events: config.rooms.history_events,
+        history_ms: config.rooms.history_seconds as i64 * 1_000,
+        history_bytes: config.rooms.history_bytes,
+        remembered_rooms: config.rooms.remembered_rooms,
+        ids_ms: config.bus.idempotency_seconds as i64 * 1_000,
+        ids_max: config.bus.idempotency_entries,
+    };
+    Arc::new(EmbeddedBus::new(ids::life(), limits, wall_clock()))
+}
+
+/// The machine's wall clock.
+pub fn wall_clock() -> WallClock {
+    Arc::new(|| {
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_millis() as i64)
+    })
+}
+
+/// What a publication of an embedding program is checked against.
+pub fn publish_limits(config: &Config) -> publication::Limits {
+    publication::Limits {
+        name_chars: config.rooms.name_chars,
+        rooms: config.limits.rooms_per_event,
+        event_bytes: config.limits.event_bytes,
+    }
+}
+
+/// HTTP worker threads: as configured, or one a core.
+pub fn workers(config: &Config) -> usize {
+    match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        workers => workers,
+    }
+}
+
+fn policy(config: &Config) -> Policy {
+    Policy {
+        max_restarts: config.supervision.restarts,
+        window: Duration::from_millis(config.supervision.window_ms),
+        vital: true,
+        mailbox: config.limits.mailbox,
+        ..Policy::default()
+    }
+}
+
+/// The bridge has a thread of its own, so that a busy worker thread delays no other shard's subscriptions.
+async fn start_bridge(
+    thread: &Arbiter,
+    supervisor: &Supervisor,
+    policy: Policy,
+    bus: Arc<dyn Bus>,
+) -> Result<Addr<RedisBridge>, StartError> {
+    let (told, started) = oneshot::channel();
+    let supervisor = supervisor.clone();
+    thread.spawn_fn(move || {
+        let _ = told.send(supervisor.start("bridge", policy, |_| RedisBridge::new(bus)));
+    });
+    started.await.map_err(|_| StartError::Thread("the bridge".into()))
+}
+
+fn thread_parts(
+    config: &Config,
+    name: &Arc<str>,
+    supervisor: &Supervisor,
+    policy: Policy,
+    bus: &Arc<dyn Bus>,
+    bridge: Addr<RedisBridge>,
+    shards: &Shards,
+) -> ThreadParts {
+    ThreadParts {
+        supervisor: supervisor.clone(),
+        policy,
+        bus: bus.clone(),
+        bridge,
+        settings: Settings {
+            node: name.clone(),
+            rules: rules(&config.throttle),
+            outbox_bytes: config.rooms.outbox_bytes,
+            rooms_per_connection: config.limits.rooms_per_connection,
+            ping_interval_ms: config.websocket.ping_interval_ms,
+            ping_timeout_ms: config.websocket.ping_timeout_ms,
+            comment_ms: config.sse.comment_ms,
+            linger_ms: LINGER_MS,
+            new_session_id: ids::session_id,
+        },
+        publish: publish_limits(config),
+        frames: ws::Limits {
+            frame_bytes: u32::try_from(config.limits.frame_bytes).unwrap_or(u32::MAX),
+            message_bytes: u32::try_from(config.limits.message_bytes).unwrap_or(u32::MAX),
+        },
+        commands_in_flight: config.limits.commands_in_flight,
+        clock: wall_clock(),
+        shards: shards.clone(),
+    }
+}
+
+fn rules(throttle: &sections::Throttle) -> Rules {
+    let rule = |kind: &sections::Kind| Rule {
+        merge: match kind.merge {
+            sections::Merge::Append => Merge::Append,
+            sections::Merge::Latest => Merge::Latest,
+            sections::Merge::None => Merge::None,
+        },
+        priority: kind.priority,
+        per_second: kind.events_per_second,
+    };
+    // A rate of 0 switches the throttle off for that name.
+    let throttled = throttle
+        .kinds
+        .iter()
+        .filter(|(_, kind)| kind.events_per_second != Some(0));
+    let by_name: BTreeMap<String, Rule> = throttled.map(|(name, kind)| (name.clone(), rule(kind))).collect();
+    Rules {
+        per_second: throttle.events_per_second,
+        wait_bytes: throttle.wait_bytes,
+        by_name,
+    }
+}
+
+/// Listens with an address that may be used again at once after a restart, and a backlog for a storm of clients.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(4_096)?;
+    Ok(socket.into())
+}
