@@ -87,7 +87,7 @@ impl Node {
     /// Starts a node on a bus that it may share with other nodes of this process.
     pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, StartError> {
         config.validate()?;
-        let listener = listen(config.listen).map_err(|source| StartError::Listen {
+        let listener = listen(config.listen, config.tcp_congestion.as_deref()).map_err(|source| StartError::Listen {
             address: config.listen,
             source,
         })?;
@@ -354,11 +354,15 @@ fn rules(throttle: &sections::Throttle) -> Rules {
 }
 
 /// Listens with an address that may be used again at once after a restart, and a backlog for a storm of clients.
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr, congestion: Option<&str>) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    if let Some(congestion) = congestion {
+        // Connections that are accepted have it from the listener.
+        socket.set_tcp_congestion(congestion.as_bytes())?;
+    }
     socket.bind(&address.into())?;
     socket.listen(4_096)?;
     Ok(socket.into())

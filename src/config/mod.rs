@@ -42,6 +42,8 @@ pub struct Config {
     pub node_id: Option<String>,
     /// HTTP worker threads, each with its own shard of the rooms. 0: one per processor core.
     pub workers: usize,
+    /// TCP congestion control of clients' connections, by its name in the kernel. Unset: the kernel's default.
+    pub tcp_congestion: Option<String>,
     /// Rooms and what they remember.
     pub rooms: Rooms,
     /// How fast events reach a user, and how those that wait are merged.
@@ -80,6 +82,7 @@ impl Default for Config {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 7420)),
             node_id: None,
             workers: 0,
+            tcp_congestion: None,
             rooms: Rooms::default(),
             throttle: Throttle::default(),
             limits: Limits::default(),

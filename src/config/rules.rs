@@ -53,6 +53,10 @@ pub(super) const RULES: &[Rule] = &[
         Text(is_node_id, "1 to 64 characters of A-Z a-z 0-9 _ . -"),
     ),
     rule("workers", Number(0, 1_024)),
+    rule(
+        "tcp_congestion",
+        Text(is_congestion, "1 to 15 characters of a-z 0-9 _, such as cubic or bbr"),
+    ),
     rule("rooms.history_events", Number(1, 1_000_000)),
     rule("rooms.history_seconds", Number(1, YEAR_SECONDS)),
     rule("rooms.history_bytes", Number(KIB, 1_024 * GIB)),
@@ -334,6 +338,12 @@ fn is_address(text: &str) -> bool {
 fn is_node_id(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     (1..=64).contains(&text.len()) && text.chars().all(plain)
+}
+
+/// The kernel's names have at most 15 characters (`TCP_CA_NAME_MAX` counts the end).
+fn is_congestion(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    (1..=15).contains(&text.len()) && text.chars().all(plain)
 }
 
 fn is_event_name(text: &str) -> bool {
