@@ -87,10 +87,11 @@ impl Node {
     /// Starts a node on a bus that it may share with other nodes of this process.
     pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, StartError> {
         config.validate()?;
-        let listener = listen(config.listen, config.tcp_congestion.as_deref()).map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        let listener =
+            listen(config.listen, config.tcp_congestion.as_deref()).map_err(|source| StartError::Listen {
+                address: config.listen,
+                source,
+            })?;
         let address = listener.local_addr().map_err(|source| StartError::Listen {
             address: config.listen,
             source,

@@ -576,8 +576,11 @@ fn rooms_are_listed_over_all_pages_and_members_of_one() {
 
 #[test]
 fn workers_are_listed_with_their_state() {
-    let body = r#"{"workers":[{"name":"bridge","phase":"running","restarts":2,"since":"T","lastExit":"panic: boom"}]}"#;
+    let body = r#"{"workers":[{"name":"bridge","phase":"running","restarts":{"panics":2,"outages":0},"ageMs":12345,"lastExit":"panic: boom"}]}"#;
     let node = Stub::new([json("200 OK", body), json("200 OK", body)]);
-    assert_eq!(ask(&node, &["workers"]).ok(), "bridge running 2 T panic: boom\n");
+    assert_eq!(
+        ask(&node, &["workers"]).ok(),
+        "bridge running for 12 s, restarts: 2 after panics, 0 after outages; last exit: panic: boom\n"
+    );
     assert_eq!(ask(&node, &["workers", "--json"]).ok(), format!("{body}\n"));
 }

@@ -4,11 +4,9 @@ use std::process::ExitCode;
 
 use reqwest::Method;
 use serde::Deserialize;
-use serde_json::Value;
 
 use super::client::{Client, Connection, block_on, parse};
-use super::out;
-use super::rooms::field;
+use super::out::{self, tame};
 
 /// List the node's workers with their state and restarts
 #[derive(clap::Args)]
@@ -22,7 +20,23 @@ pub struct Args {
 
 #[derive(Deserialize)]
 struct Answer {
-    workers: Vec<Value>,
+    workers: Vec<Worker>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Worker {
+    name: String,
+    phase: String,
+    restarts: Restarts,
+    age_ms: u64,
+    last_exit: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Restarts {
+    panics: u64,
+    outages: u64,
 }
 
 /// Lists the workers.
@@ -35,8 +49,25 @@ pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let answer: Answer = parse(&text)?;
     for worker in &answer.workers {
-        let fields = ["name", "phase", "restarts", "since", "lastExit"].map(|name| field(worker, name));
-        out::line(fields.join(" "))?;
+        out::line(tame(&line(worker)))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `bridge running for 12 s, restarts: 1 panic, 0 outages; last exit: ...`
+fn line(worker: &Worker) -> String {
+    let Worker {
+        name,
+        phase,
+        restarts,
+        age_ms,
+        last_exit,
+    } = worker;
+    let Restarts { panics, outages } = restarts;
+    let seconds = age_ms / 1_000;
+    let last = last_exit
+        .as_deref()
+        .map(|exit| format!("; last exit: {exit}"))
+        .unwrap_or_default();
+    format!("{name} {phase} for {seconds} s, restarts: {panics} after panics, {outages} after outages{last}")
 }

@@ -55,7 +55,10 @@ pub(super) const RULES: &[Rule] = &[
     rule("workers", Number(0, 1_024)),
     rule(
         "tcp_congestion",
-        Text(is_congestion, "1 to 15 characters of a-z 0-9 _, such as cubic or bbr"),
+        Text(
+            is_congestion,
+            "1 to 15 characters of a-z 0-9 _, such as cubic or bbr",
+        ),
     ),
     rule("rooms.history_events", Number(1, 1_000_000)),
     rule("rooms.history_seconds", Number(1, YEAR_SECONDS)),
