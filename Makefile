@@ -1,7 +1,33 @@
-# The commands of this repository. Each works from a clean clone; `make test` installs what it lacks and says so.
+# The commands of this repository. Each works from a clean clone with Rust installed; `make test` installs what else it
+# lacks and says so.
 
-.PHONY: run test lint bench build
+.DEFAULT_GOAL := build
+.PHONY: build run test lint bench report
+
+# The features that the tests need and that no released binary has: probes and fault switches.
+TESTING := --features greenroom-actors/testing
+
+# The node as it is deployed: target/release/greenroom.
+build:
+	cargo build --release
 
 # A node on embedded defaults: no Redis, no Docker, no keys.
 run:
 	cargo run --release --quiet -- serve
+
+test:
+	./scripts/prepare-tests.sh
+	cargo test --workspace $(TESTING)
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets $(TESTING) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(TESTING)
+
+# Measures a running node with real sockets and writes docs/BENCHMARKS.md.
+bench: build
+	cargo run --release --package greenroom-bench
+
+# The validation report: docs/REPORT.md.
+report:
+	./scripts/report.sh
