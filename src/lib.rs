@@ -10,6 +10,7 @@ pub mod ids;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+pub mod rooms;
 pub mod shards;
 
 pub use greenroom_actors as actors;

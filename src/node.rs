@@ -26,6 +26,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::config::{Config, Problems, sections};
 use crate::http::{self, Site};
 use crate::ids;
+use crate::rooms::Rooms;
 use crate::shards::{Shards, ThreadParts};
 
 /// Unwanted rooms are kept for this long, so that clients that come and go cost nothing.
@@ -71,6 +72,7 @@ pub struct Node {
     bus: Arc<dyn Bus>,
     shards: Shards,
     draining: Arc<AtomicBool>,
+    publish_limits: publication::Limits,
     shutdown: sections::Shutdown,
     server: ServerHandle,
     served: JoinHandle<io::Result<()>>,
@@ -128,6 +130,7 @@ impl Node {
         if timeout(BEGIN_WITHIN, shards.begun(workers)).await.is_err() {
             return Err(StartError::Thread("an HTTP worker".into()));
         }
+        let publish_limits = publish_limits(&config);
         let shutdown = config.shutdown;
         Ok(Self {
             address,
@@ -136,6 +139,7 @@ impl Node {
             bus,
             shards,
             draining,
+            publish_limits,
             shutdown,
             server: handle,
             served,
@@ -166,6 +170,19 @@ impl Node {
     /// Its shards.
     pub fn shards(&self) -> &Shards {
         &self.shards
+    }
+
+    /// The rooms, for actors of the embedding program.
+    pub fn rooms(&self) -> Rooms {
+        let door = self.door();
+        Rooms {
+            publish: door.publish,
+            watch: door.watch,
+            unwatch: door.unwatch,
+            publisher: None,
+            limits: self.publish_limits.clone(),
+            clock: wall_clock(),
+        }
     }
 
     /// Where to send events to be published, checked by [`greenroom_actors::logic::publication`].
