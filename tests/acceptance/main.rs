@@ -1,0 +1,6 @@
+//! What was asked for, requirement by requirement, against running nodes and over real sockets.
+
+#[path = "../kit/mod.rs"]
+mod kit;
+
+mod rooms;
