@@ -34,7 +34,7 @@ pub use sse::Sse;
 pub use ws::Ws;
 
 /// How long anything that has to happen may take: far beyond what a busy machine needs.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(20);
 
 /// Awaits something that has to happen.
 pub async fn within<T>(what: &str, happens: impl Future<Output = T>) -> T {
