@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::{Addr, Recipient};
@@ -19,7 +18,7 @@ use greenroom_actors::ports::{Bus, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
 use greenroom_actors::room_registry::Settings;
 use greenroom_actors::supervise::Supervisor;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -71,7 +70,7 @@ pub struct Node {
     supervisor: Supervisor,
     bus: Arc<dyn Bus>,
     shards: Shards,
-    draining: Arc<AtomicBool>,
+    draining: watch::Sender<bool>,
     publish_limits: publication::Limits,
     shutdown: sections::Shutdown,
     server: ServerHandle,
@@ -104,13 +103,13 @@ impl Node {
         let bridge = start_bridge(&bridge_thread, &supervisor, policy.clone(), bus.clone()).await?;
         let name: Arc<str> = config.node_id.clone().unwrap_or_else(ids::node_name).into();
         let shards = Shards::default();
-        let draining = Arc::new(AtomicBool::new(false));
+        let draining = watch::Sender::new(false);
         let site = Site {
             parts: thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards),
             node: name.clone(),
             body_bytes: config.limits.body_bytes,
             connections: config.limits.connections as u64,
-            draining: draining.clone(),
+            draining: draining.subscribe(),
             began: Instant::now(),
         };
         let workers = workers(&config);
@@ -220,7 +219,7 @@ impl Node {
     pub async fn stop(self) {
         let began = Instant::now();
         let limit = Duration::from_millis(self.shutdown.limit_ms);
-        self.draining.store(true, Ordering::Release);
+        self.draining.send_replace(true);
         self.server.pause().await;
         tracing::info!(connections = self.shards.connections(), "draining");
         for door in self.shards.all() {

@@ -14,7 +14,6 @@ use std::io;
 use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use actix_http::body::BoxBody;
@@ -23,6 +22,7 @@ use actix_server::Server;
 use actix_service::{ServiceFactory, ServiceFactoryExt as _, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, Resource, web};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::shards::{Thread, ThreadParts};
@@ -42,7 +42,7 @@ pub struct Site {
     /// Connections (WebSocket and streams) the node takes.
     pub connections: u64,
     /// Whether the node is shutting down.
-    pub draining: Arc<AtomicBool>,
+    pub draining: watch::Receiver<bool>,
     /// When it began.
     pub began: Instant,
 }
@@ -106,6 +106,11 @@ fn app(
         .map(|response| Response::from(response).map_into_boxed_body())
 }
 
+/// Resolves when the node begins to shut down, or is no longer there to say so.
+async fn begun(mut draining: watch::Receiver<bool>) {
+    let _ = draining.wait_for(|draining| *draining).await;
+}
+
 /// Listens: every worker thread has a shard of the rooms, the application, and a way to take connections over.
 pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Duration) -> io::Result<Server> {
     let local = listener.local_addr()?;
@@ -117,10 +122,15 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
         .disable_signals();
     let server = builder.listen("http", listener, move || {
         let thread = Thread::start(&site.parts);
+        let draining = site.draining.clone();
         HttpService::build()
             .local_addr(local)
             .client_request_timeout(HEAD_WITHIN)
             .keep_alive(KEEP_ALIVE)
+            // A stream whose client has gone is over at once, not when writing to it has failed twice.
+            .h1_allow_half_closed(false)
+            // Without it, connections that are merely kept alive would be waited for.
+            .graceful_shutdown_signal(move || begun(draining.clone()))
             .upgrade(upgrade::service(site.clone(), thread.clone()))
             .finish(app(&site, &thread))
             .tcp()

@@ -1,7 +1,6 @@
 //! For operators: is it there, does it work, what does it do.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering;
 
 use actix_web::HttpResponse;
 use greenroom_actors::messages::SessionRow;
@@ -120,7 +119,7 @@ pub async fn readyz(here: Here) -> HttpResponse {
     let vital_down = board
         .values()
         .any(|status| status.vital && status.phase != Phase::Running);
-    let status = if here.site.draining.load(Ordering::Acquire) {
+    let status = if *here.site.draining.borrow() {
         "draining"
     } else if vital_down {
         "restarting"

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use actix_web::http::header;
 use actix_web::web::Bytes;
@@ -58,7 +57,7 @@ impl Here {
 
     /// Whether one more connection may come.
     pub fn check_open(&self) -> Result<(), ApiError> {
-        if self.site.draining.load(Ordering::Acquire) || self.thread.desk.hub.draining.get() {
+        if *self.site.draining.borrow() || self.thread.desk.hub.draining.get() {
             return Err(Fault::new(Code::Draining, Code::Draining.row().meaning).into());
         }
         if self.site.parts.shards.connections() >= self.site.connections {
