@@ -264,10 +264,14 @@ fn read<T: DeserializeOwned>(data: &RawValue) -> Result<T, Fault> {
     }
     let mut json = serde_json::Deserializer::from_str(data.get());
     serde_path_to_error::deserialize(&mut json).map_err(|error| {
-        let path = error.path().to_string();
+        let mut path = error.path().to_string();
         let reason = error.into_inner().to_string();
         // serde_json appends " at line 1 column n", of no use to whoever wrote an object.
         let reason = reason.split(" at line ").next().unwrap_or_default().to_owned();
+        // Of a missing field serde's path names only what it is missing from, which is the payload itself.
+        if let Some(field) = reason.strip_prefix("missing field `") {
+            path = field.trim_end_matches('`').to_owned();
+        }
         Fault::new(Code::PayloadInvalid, format!("{path}: {reason}"))
             .with(json!({"path": path, "reason": reason}))
     })
