@@ -28,11 +28,9 @@ async fn publish(
         id,
         ..Publication::default()
     };
-    send(
-        &here,
-        publication::check_to(publication, rooms, desk.stamp(None), &desk.publish)?,
-    )
-    .await
+    let mut draft = publication::check_to(publication, rooms, desk.stamp(None), &desk.publish)?;
+    draft.written = Some(body);
+    send(&here, draft).await
 }
 
 macro_rules! typed_routes {

@@ -15,6 +15,7 @@ fn draft(rooms: &[&str], id: &str, ts_ms: i64) -> Draft {
         rooms: rooms.iter().map(|name| room(name)).collect(),
         name: EventName::parse("e").unwrap(),
         payload: Payload::Data(id.to_owned().into()),
+        written: None,
         about: None,
         ts_ms,
     }

@@ -151,6 +151,8 @@ pub struct Draft {
     pub name: EventName,
     /// What it says.
     pub payload: Payload,
+    /// What the publisher wrote, where the node has completed it: the time it fills in differs at every attempt.
+    pub written: Option<Bytes>,
     /// Whom a known event is about.
     pub about: Option<Box<str>>,
     /// When the node accepted it, milliseconds since 1970.
@@ -162,7 +164,8 @@ impl Draft {
     pub fn digest(&self) -> u64 {
         use std::hash::{DefaultHasher, Hash, Hasher};
         let mut hasher = DefaultHasher::new();
-        (&self.rooms, self.name.as_str(), self.payload.json()).hash(&mut hasher);
+        let written = self.written.as_ref().unwrap_or(self.payload.json());
+        (&self.rooms, self.name.as_str(), written).hash(&mut hasher);
         hasher.finish()
     }
 }

@@ -111,6 +111,7 @@ pub fn check_to(
         rooms,
         name,
         payload,
+        written: None,
         about,
         ts_ms: stamp.now_ms,
     })
