@@ -182,6 +182,10 @@ impl<W: Wire> SessionActor<W> {
             ControlFlow::Continue(())
         });
         for input in asked {
+            // A frame before this one may have ended the connection.
+            if self.peer.is(CLOSING | CLOSED) {
+                return;
+            }
             self.input(input, ctx);
         }
         if let Err(Violation { code, why }) = fed {
@@ -384,11 +388,13 @@ impl<W: Wire> ActorFuture<SessionActor<W>> for Life {
             let mut early = std::mem::take(&mut act.early);
             act.take(&mut early, ctx);
         }
-        let over = act.read(ctx, task);
-        if over.is_ready() {
-            ctx.stop();
+        // What was asked is still carried out: a message whose sender stops is not handled any more. Each answer wakes
+        // this actor.
+        if act.read(ctx, task).is_pending() || act.in_flight > 0 {
+            return Poll::Pending;
         }
-        over
+        ctx.stop();
+        Poll::Ready(())
     }
 }
 
