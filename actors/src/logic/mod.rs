@@ -4,6 +4,7 @@ pub mod bus_log;
 pub mod event;
 pub mod fault;
 pub mod known;
+pub mod merging;
 pub mod position;
 pub mod presence;
 pub mod protocol;

@@ -3,8 +3,9 @@
 //! A user may have several connections on a thread; an event counts once however many of them get it, and what waits
 //! under a key is released to all of them together.
 
-use super::{event::Event, room_name::RoomName};
+use super::{event::Event, merging::merged_payload, position::WAITING_MAX, room_name::RoomName};
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, VecDeque},
     sync::Arc,
 };
@@ -30,7 +31,7 @@ pub struct Rule {
     pub merge: Merge,
     /// 0 to 10; what waits rises by one a second, so that nothing starves.
     pub priority: u8,
-    /// Events of this name a second a user; `None`: only the limit over all names holds.
+    /// Events of this name a second a user; `None`: only the limit over all names holds; 0: they are not throttled.
     pub per_second: Option<u32>,
 }
 
@@ -71,13 +72,14 @@ impl Rules {
         if self.per_second == 0 {
             None
         } else {
-            self.by_name.get(event.name.as_str())
+            let rule = self.by_name.get(event.name.as_str());
+            rule.filter(|rule| rule.per_second != Some(0))
         }
     }
 }
 
-/// A connection of the user, by whatever number its owner likes.
-pub type Who = u32;
+/// A connection of the user, by a number that no other connection has or will have.
+pub type Who = u64;
 
 /// What becomes of an event that was offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,27 +97,88 @@ pub enum Offer {
 pub struct Release {
     /// To whom.
     pub who: Who,
-    /// The events, oldest first; one, but for [`Merge::Append`].
-    pub events: Vec<Arc<Event>>,
+    /// The newest of the events.
+    pub event: Arc<Event>,
+    /// How many they are.
+    pub count: usize,
+    /// Of several, the payload that holds them all.
+    pub merged: Option<Vec<u8>>,
 }
 
-/// What waits is told apart by name, subject and first room: only those are merged with each other.
-type Key = (String, Option<Box<str>>, RoomName);
+/// What waits is told apart by name and subject: only those are merged with each other. Events without a subject are
+/// told apart by their rooms. What is not merged at all goes out in the order in which it came, one queue a name.
+type Key = (String, Option<Box<str>>, Box<[RoomName]>);
 
 fn key_of(event: &Event, rule: &Rule) -> Key {
-    let first = event.places[0].room.clone();
-    let about = if rule.merge == Merge::None {
-        None
-    } else {
-        event.about.clone()
-    };
-    (event.name.as_str().to_owned(), about, first)
+    let name = event.name.as_str().to_owned();
+    match &event.about {
+        _ if rule.merge == Merge::None => (name, None, Box::default()),
+        Some(about) => (name, Some(about.clone()), Box::default()),
+        None => (
+            name,
+            None,
+            event.places.iter().map(|place| place.room.clone()).collect(),
+        ),
+    }
 }
 
+/// What waits under one key.
 struct Waiting {
     rule: Rule,
-    since_ms: u64,
-    events: BTreeMap<Who, VecDeque<Arc<Event>>>,
+    queues: BTreeMap<Who, Queue>,
+}
+
+impl Waiting {
+    /// What goes out first ranks highest: by priority, one more a second; of equals the one that came first.
+    fn rank(&self, now_ms: u64) -> (u64, Reverse<u64>) {
+        let fronts = self.queues.values().filter_map(|queue| queue.events.front());
+        let oldest = fronts.map(|(since_ms, event)| (*since_ms, event.seq)).min();
+        let (since_ms, seq) = oldest.unwrap_or_default();
+        let risen = now_ms.saturating_sub(since_ms);
+        (u64::from(self.rule.priority) * 1_000 + risen, Reverse(seq))
+    }
+}
+
+/// What waits under one key for one connection, never empty: each event, and since when it waits.
+#[derive(Default)]
+struct Queue {
+    events: VecDeque<(u64, Arc<Event>)>,
+    /// Of each combination of rooms the first event. A history that holds it holds what follows it there, too: so a
+    /// position that names these names all.
+    firsts: Vec<Arc<Event>>,
+}
+
+impl Queue {
+    /// Returns whether the position grew by it.
+    fn push(&mut self, since_ms: u64, event: &Arc<Event>) -> bool {
+        self.events.push_back((since_ms, event.clone()));
+        let is_first = !self.firsts.iter().any(|first| same_rooms(first, event));
+        if is_first {
+            self.firsts.push(event.clone());
+        }
+        is_first
+    }
+
+    fn from(events: impl IntoIterator<Item = (u64, Arc<Event>)>) -> Self {
+        let mut queue = Self::default();
+        for (since_ms, event) in events {
+            queue.push(since_ms, &event);
+        }
+        queue
+    }
+
+    fn pop(&mut self) -> Option<Arc<Event>> {
+        let (_, event) = self.events.pop_front()?;
+        *self = Self::from(std::mem::take(&mut self.events));
+        Some(event)
+    }
+
+    fn bytes(&self) -> usize {
+        self.events
+            .iter()
+            .map(|(_, event)| event.payload.json().len())
+            .sum()
+    }
 }
 
 /// A sliding window: when the last few were sent.
@@ -172,27 +235,27 @@ impl Throttle {
     fn waits_for(&self, who: Who, key: &Key) -> bool {
         self.waiting
             .get(key)
-            .is_some_and(|waiting| waiting.events.contains_key(&who))
+            .is_some_and(|waiting| waiting.queues.contains_key(&who))
     }
 
     fn wait(&mut self, who: Who, event: &Arc<Event>, rule: &Rule, rules: &Rules, now_ms: u64) -> Offer {
-        let bytes = event.payload.json().len();
-        let key = key_of(event, rule);
         let new = || Waiting {
             rule: rule.clone(),
-            since_ms: now_ms,
-            events: BTreeMap::new(),
+            queues: BTreeMap::new(),
         };
-        let waiting = self.waiting.entry(key).or_insert_with(new);
-        let queue = waiting.events.entry(who).or_default();
+        let waiting = self.waiting.entry(key_of(event, rule)).or_insert_with(new);
+        let queue = waiting.queues.entry(who).or_default();
+        let mut since_ms = now_ms;
         if rule.merge == Merge::Latest {
-            for gone in queue.drain(..) {
-                self.bytes -= gone.payload.json().len();
-            }
+            // The newest takes the place of the one before it, and its age.
+            let before = std::mem::take(queue);
+            self.bytes -= before.bytes();
+            since_ms = before.events.front().map_or(now_ms, |(since_ms, _)| *since_ms);
         }
-        queue.push_back(event.clone());
-        self.bytes += bytes;
-        if self.bytes > rules.wait_bytes {
+        let longer = queue.push(since_ms, event);
+        self.bytes += event.payload.json().len();
+        let untold = longer && self.firsts(who).len() > WAITING_MAX;
+        if self.bytes > rules.wait_bytes || untold {
             Offer::Overflow
         } else {
             Offer::Waits
@@ -231,86 +294,59 @@ impl Throttle {
             .waiting
             .iter()
             .filter(|(key, waiting)| self.opens(&key.0, &waiting.rule, rules) <= now_ms);
-        let rank = |waiting: &Waiting| {
-            let risen = now_ms.saturating_sub(waiting.since_ms) / 1_000;
-            (
-                u64::from(waiting.rule.priority) + risen,
-                std::cmp::Reverse(waiting.since_ms),
-            )
-        };
-        let (key, _) = open.max_by_key(|(_, waiting)| rank(waiting))?;
+        let (key, _) = open.max_by_key(|(_, waiting)| waiting.rank(now_ms))?;
         let key = key.clone();
         let mut waiting = self.waiting.remove(&key)?;
-        let mut releases = Vec::new();
-        if waiting.rule.merge == Merge::None {
-            self.release_first(&mut waiting, &mut releases);
-        } else {
-            for (who, events) in std::mem::take(&mut waiting.events) {
-                releases.push(Release {
-                    who,
-                    events: events.into(),
-                });
-            }
-        }
-        let sent = releases.iter().flat_map(|release| &release.events);
-        self.bytes -= sent.map(|event| event.payload.json().len()).sum::<usize>();
+        let before: usize = waiting.queues.values().map(Queue::bytes).sum();
+        let releases = release_all(&mut waiting).unwrap_or_else(|| release_first(&mut waiting));
+        let after: usize = waiting.queues.values().map(Queue::bytes).sum();
+        self.bytes -= before - after;
         if let Some(newest) = releases
             .iter()
-            .filter_map(|release| release.events.last())
+            .map(|release| &release.event)
             .max_by_key(|e| e.seq)
         {
-            let newest = newest.clone();
-            self.count(&newest, &waiting.rule, rules, now_ms);
+            self.count(newest, &waiting.rule, rules, now_ms);
         }
-        if !waiting.events.is_empty() {
-            waiting.since_ms = now_ms;
+        if !waiting.queues.is_empty() {
             self.waiting.insert(key, waiting);
         }
         Some(releases)
     }
 
-    /// The oldest event under the key, to each connection for which it is the oldest.
-    fn release_first(&self, waiting: &mut Waiting, releases: &mut Vec<Release>) {
-        let first = waiting
-            .events
-            .values()
-            .filter_map(|queue| queue.front())
-            .map(|event| event.seq)
-            .min();
-        for (who, queue) in &mut waiting.events {
-            if queue.front().map(|event| event.seq) == first {
-                releases.push(Release {
-                    who: *who,
-                    events: queue.pop_front().into_iter().collect(),
-                });
-            }
-        }
-        waiting.events.retain(|_, queue| !queue.is_empty());
-    }
-
-    /// The first event that waits for a connection under each key, ascending: what its position must name.
+    /// The first events that wait for a connection, ascending: what its position must name.
     pub fn firsts(&self, who: Who) -> Vec<u64> {
         let queues = self
             .waiting
             .values()
-            .filter_map(|waiting| waiting.events.get(&who));
+            .filter_map(|waiting| waiting.queues.get(&who));
         let mut firsts: Vec<u64> = queues
-            .filter_map(|queue| queue.front())
+            .flat_map(|queue| &queue.firsts)
             .map(|event| event.seq)
             .collect();
         firsts.sort_unstable();
         firsts
     }
 
-    /// The connection is gone: nothing waits for it any more. Returns whether the user has nothing left to remember.
-    pub fn forget(&mut self, who: Who) -> bool {
+    /// Of what waits for a connection, only what is still wanted goes on waiting.
+    pub fn retain(&mut self, who: Who, wanted: impl Fn(&Event) -> bool) {
         for waiting in self.waiting.values_mut() {
-            for gone in waiting.events.remove(&who).into_iter().flatten() {
-                self.bytes -= gone.payload.json().len();
+            let Some(queue) = waiting.queues.remove(&who) else {
+                continue;
+            };
+            self.bytes -= queue.bytes();
+            let left = Queue::from(queue.events.into_iter().filter(|(_, event)| wanted(event)));
+            self.bytes += left.bytes();
+            if !left.events.is_empty() {
+                waiting.queues.insert(who, left);
             }
         }
-        self.waiting.retain(|_, waiting| !waiting.events.is_empty());
-        self.waiting.is_empty()
+        self.waiting.retain(|_, waiting| !waiting.queues.is_empty());
+    }
+
+    /// The connection is gone: nothing waits for it any more.
+    pub fn forget(&mut self, who: Who) {
+        self.retain(who, |_| false);
     }
 
     /// Bytes of payload that wait.
@@ -319,35 +355,58 @@ impl Throttle {
     }
 }
 
-/// Whether two events would wait under the same key.
-pub fn same_key(one: &Event, other: &Event, rule: &Rule) -> bool {
-    one.name == other.name && key_of(one, rule) == key_of(other, rule)
+/// All that waits under a key, merged: `None` if that cannot be done.
+fn release_all(waiting: &mut Waiting) -> Option<Vec<Release>> {
+    if waiting.rule.merge == Merge::None {
+        return None;
+    }
+    let mut releases = Vec::with_capacity(waiting.queues.len());
+    for (who, queue) in &waiting.queues {
+        let events: Vec<&Event> = queue.events.iter().map(|(_, event)| &**event).collect();
+        let (_, newest) = queue.events.back()?;
+        let merged = match events.len() {
+            1 => None,
+            _ => Some(merged_payload(&events)?),
+        };
+        releases.push(Release {
+            who: *who,
+            event: newest.clone(),
+            count: events.len(),
+            merged,
+        });
+    }
+    waiting.queues.clear();
+    Some(releases)
 }
 
-/// The payload of several merged events, `None` where the newest stands for itself.
-///
-/// The newest one's fields, `thought` all texts joined by a line break, `merged` their number, `thoughts` the
-/// originals in order: each its own fields without those that say who thinks, and the `id` of its event.
-pub fn merged_payload(events: &[Arc<Event>]) -> Option<Vec<u8>> {
-    use serde_json::{Map, Value};
-    let newest = events.last().filter(|_| events.len() > 1)?;
-    let object = |event: &Event| serde_json::from_slice::<Map<String, Value>>(event.payload.json()).ok();
-    let mut merged = object(newest)?;
-    let mut texts = Vec::with_capacity(events.len());
-    let mut thoughts = Vec::with_capacity(events.len());
-    for event in events {
-        let mut one = object(event)?;
-        texts.push(one.get("thought")?.as_str()?.to_owned());
-        for who in ["agentId", "agentName", "projectId"] {
-            one.remove(who);
+/// The oldest event under a key, to each connection for which it is the oldest.
+fn release_first(waiting: &mut Waiting) -> Vec<Release> {
+    let front = |queue: &Queue| queue.events.front().map(|(_, event)| event.seq);
+    let first = waiting.queues.values().filter_map(front).min();
+    let mut releases = Vec::new();
+    for (who, queue) in &mut waiting.queues {
+        if front(queue) == first {
+            releases.extend(queue.pop().map(|event| Release {
+                who: *who,
+                event,
+                count: 1,
+                merged: None,
+            }));
         }
-        one.insert("id".into(), event.id.as_str().into());
-        thoughts.push(Value::Object(one));
     }
-    merged.insert("thought".into(), texts.join("\n").into());
-    merged.insert("merged".into(), events.len().into());
-    merged.insert("thoughts".into(), thoughts.into());
-    serde_json::to_vec(&merged).ok()
+    waiting.queues.retain(|_, queue| !queue.events.is_empty());
+    releases
+}
+
+/// Whether `event` waits where `first` is the first that a position names: then it was not sent either if it came later.
+pub fn same_key(first: &Event, event: &Event, rule: &Rule) -> bool {
+    first.name == event.name && same_rooms(first, event) && key_of(first, rule) == key_of(event, rule)
+}
+
+fn same_rooms(one: &Event, other: &Event) -> bool {
+    let rooms = |event: &Event| event.places.len();
+    let mut pairs = one.places.iter().zip(&other.places);
+    rooms(one) == rooms(other) && pairs.all(|(one, other)| one.room == other.room)
 }
 
 #[cfg(test)]

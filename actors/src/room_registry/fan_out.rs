@@ -6,7 +6,7 @@ use crate::{
         event::Event,
         fault::CloseCode,
         protocol::{self, View},
-        throttle::{Offer, Release, Rule, Throttle, Who, merged_payload},
+        throttle::{Offer, Release, Rule, Throttle, Who},
     },
     messages::Heard,
     peer::{CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, User},
@@ -214,28 +214,14 @@ impl<W: Wire> RoomRegistry<W> {
         let Some(peer) = self.deps.hub.peer(release.who as usize) else {
             return;
         };
-        let Some(newest) = release.events.last() else {
-            return;
-        };
         let stats = &self.deps.hub.stats;
-        match merged_payload(&release.events) {
-            Some(merged) => {
-                stats.merged.add(release.events.len() as u64 - 1);
-                stats.deliveries.add(1);
-                self.send_view(
-                    &peer,
-                    View {
-                        event: newest,
-                        merged: Some(&merged),
-                    },
-                );
-            }
-            // Payloads that cannot be merged lose nothing: each goes out.
-            None => release.events.iter().for_each(|event| {
-                stats.deliveries.add(1);
-                self.send_view(&peer, View { event, merged: None });
-            }),
-        }
+        stats.merged.add(release.count as u64 - 1);
+        stats.deliveries.add(1);
+        let view = View {
+            event: &release.event,
+            merged: release.merged.as_deref(),
+        };
+        self.send_view(&peer, view);
         self.settle_personal(&peer);
     }
 

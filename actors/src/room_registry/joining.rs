@@ -174,7 +174,7 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn position(&self, peer: &Peer<W>) -> Position {
         let life = self.deps.life.unwrap_or_else(|| self.deps.neighbours.bus.life());
         let mut waiting = match &*peer.user.borrow() {
-            Some(user) if peer.is(PERSONAL) => user.throttle.borrow().firsts(peer.key.get() as u32),
+            Some(user) if peer.is(PERSONAL) => user.throttle.borrow().firsts(self.who(peer)),
             _ => Vec::new(),
         };
         let seq = match &*peer.catch_up.borrow() {
