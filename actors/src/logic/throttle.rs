@@ -247,10 +247,9 @@ impl Throttle {
         let queue = waiting.queues.entry(who).or_default();
         let mut since_ms = now_ms;
         if rule.merge == Merge::Latest {
-            // The newest takes the place of the one before it, and its age.
-            let before = std::mem::take(queue);
-            self.bytes -= before.bytes();
-            since_ms = before.events.front().map_or(now_ms, |(since_ms, _)| *since_ms);
+            self.bytes -= queue.bytes();
+            since_ms = queue.supersede(event).unwrap_or(now_ms);
+            self.bytes += queue.bytes();
         }
         let longer = queue.push(since_ms, event);
         self.bytes += event.payload.json().len();
@@ -366,6 +365,7 @@ fn release_all(waiting: &mut Waiting) -> Option<Vec<Release>> {
         let (_, newest) = queue.events.back()?;
         let merged = match events.len() {
             1 => None,
+            _ if waiting.rule.merge == Merge::Latest => return None,
             _ => Some(merged_payload(&events)?),
         };
         releases.push(Release {

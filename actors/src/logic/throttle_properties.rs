@@ -102,7 +102,7 @@ fn check_positions(user: &User, gone: &BTreeSet<Who>) {
     }
 }
 
-fn check_limit(times: &mut Vec<u64>, limit: u32) {
+fn check_limit(times: &mut [u64], limit: u32) {
     times.sort_unstable();
     for window in times.windows(limit as usize + 1) {
         assert!(
@@ -122,12 +122,12 @@ proptest! {
         let (mut user, _) = play(per_second, &steps);
         user.wait(500_000);
         for got in user.got.values() {
-            check_limit(&mut got.iter().map(|(at_ms, _)| *at_ms).collect(), per_second);
+            check_limit(&mut got.iter().map(|(at_ms, _)| *at_ms).collect::<Vec<_>>(), per_second);
         }
-        check_limit(&mut user.counted.iter().map(|(at_ms, _)| *at_ms).collect(), per_second);
+        check_limit(&mut user.counted.iter().map(|(at_ms, _)| *at_ms).collect::<Vec<_>>(), per_second);
         for (name, _, _, own) in KINDS {
             let times = user.counted.iter().filter(|(_, counted)| counted == name);
-            check_limit(&mut times.map(|(at_ms, _)| *at_ms).collect(), own.unwrap_or(per_second));
+            check_limit(&mut times.map(|(at_ms, _)| *at_ms).collect::<Vec<_>>(), own.unwrap_or(per_second));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::logic::{
-    event::{Draft, EventId, EventName, Payload, Place},
+    event::{Draft, EventId, EventName, Payload},
     position::Life,
 };
 use serde_json::{Value, json};
@@ -161,19 +161,26 @@ impl User {
     /// By the naive rule: under each key what a connection lacks, given what it got.
     fn lacks(&self, who: Who) -> BTreeSet<u64> {
         let got: BTreeSet<u64> = self.seqs(who).into_iter().collect();
-        let mut lacks: BTreeMap<Key, Vec<u64>> = BTreeMap::new();
+        let mut lacks: BTreeMap<Key, Vec<Arc<Event>>> = BTreeMap::new();
         for event in self.offered.get(&who).into_iter().flatten() {
             let rule = self.rules.of(event).unwrap();
             let under = lacks.entry(key_of(event, rule)).or_default();
             if rule.merge == Merge::Latest {
-                under.clear();
+                under.retain(|earlier| !is_within(earlier, event));
             }
             if !got.contains(&event.seq) {
-                under.push(event.seq);
+                under.push(event.clone());
             }
         }
-        lacks.into_values().flatten().collect()
+        lacks.into_values().flatten().map(|event| event.seq).collect()
     }
+}
+
+/// Whether every room of one event is a room of the other.
+fn is_within(one: &Event, other: &Event) -> bool {
+    let rooms =
+        |event: &Event| -> BTreeSet<RoomName> { event.places.iter().map(|p| p.room.clone()).collect() };
+    rooms(one).is_subset(&rooms(other))
 }
 
 /// The events of which a release is made, as its payload tells.
@@ -353,6 +360,25 @@ fn the_latest_takes_the_place_and_the_age_of_the_one_before_it() {
     user.offer(&[1], &update(4, "t"));
     user.wait(9_000);
     assert_eq!(user.seqs(1), [1, 4, 3]);
+}
+
+#[test]
+fn a_value_for_a_room_that_the_newer_one_is_not_for_stays() {
+    let mut user = User::new(rules(1));
+    let update = |seq, rooms: &[&str]| event(seq, "task-update", Some("t"), rooms, json!(seq));
+    user.offer(&[1], &update(1, &["a"]));
+    for (seq, rooms) in [
+        (2, &["a"] as &[&str]),
+        (3, &["b"]),
+        (4, &["a"]),
+        (5, &["a", "c"]),
+        (6, &["b"]),
+    ] {
+        user.offer(&[1], &update(seq, rooms));
+    }
+    assert_eq!(user.throttle.firsts(1), [5, 6]);
+    user.wait(9_000);
+    assert_eq!(user.seqs(1), [1, 5, 6]);
 }
 
 #[test]
