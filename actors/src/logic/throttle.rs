@@ -173,6 +173,18 @@ impl Queue {
         Some(event)
     }
 
+    /// Drops what has a newer value, and says since when the oldest of it waited: the newest takes its age. A value
+    /// for a room that the newer one is not for stays: its reader may leave the newer one's rooms.
+    fn supersede(&mut self, newer: &Event) -> Option<u64> {
+        let is_for = |room: &RoomName| newer.places.iter().any(|place| place.room == *room);
+        let superseded = |event: &Event| event.places.iter().all(|place| is_for(&place.room));
+        let (gone, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.events)
+            .into_iter()
+            .partition(|(_, event)| superseded(event));
+        *self = Self::from(left);
+        gone.first().map(|(since_ms, _)| *since_ms)
+    }
+
     fn bytes(&self) -> usize {
         self.events
             .iter()

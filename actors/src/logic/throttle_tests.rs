@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::logic::{
-    event::{Draft, EventId, EventName, Payload},
+    event::{Draft, EventId, EventName, Payload, Place},
     position::Life,
 };
 use serde_json::{Value, json};
