@@ -57,6 +57,7 @@ fn event(seq: u64, name: &str, about: Option<&str>, rooms: &[&str], payload: Val
             Payload::Data(json)
         },
         about: about.map(Into::into),
+        written: None,
         ts_ms: 0,
     };
     Arc::new(Event::new(draft, Life::from_random(1), seq, places))
