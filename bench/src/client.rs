@@ -250,7 +250,11 @@ impl Client {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return self.end(Fate::Cut, &error.to_string(), shared),
+                Err(error) => {
+                    // The reason may have been said before the connection was ended.
+                    self.listen(shared);
+                    return self.end(Fate::Cut, &error.to_string(), shared);
+                }
             }
         }
     }

@@ -123,10 +123,17 @@ impl Service for Floor {
     fn hear(&mut self, from: usize, text: &[u8], hall: &mut Hall) {
         match serde_json::from_slice(text) {
             Ok(Request {
-                r#type, room, r#ref, ..
+                r#type,
+                room,
+                since,
+                r#ref,
+                ..
             }) if r#type == "join" => {
                 self.join(&room, from);
-                hall.say(from, &joined(&room, r#ref, &self.sequence.to_string(), true));
+                hall.say(
+                    from,
+                    &joined(&room, r#ref, &self.sequence.to_string(), since.is_none()),
+                );
             }
             Ok(Request {
                 room,

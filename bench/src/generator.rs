@@ -230,6 +230,11 @@ impl Generator {
         Ok(self.shared.ledger.account())
     }
 
+    /// Waits until so many publishes have been accepted since the beginning.
+    pub fn await_published(&mut self, count: u64) -> Result<()> {
+        self.until("publishing", |tally, _| tally.published >= count)
+    }
+
     /// Listens a little longer, for what should not come.
     pub fn grace(&mut self) -> Result<Account> {
         self.idle(GRACE)?;

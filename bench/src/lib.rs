@@ -1,12 +1,25 @@
 //! Load generator with its own floor, and the benchmark report. `README.md` says how to run it.
+//!
+//! Below the command line: `run` takes the peers in turn, `scenario` does to a server what the case in `cases` says,
+//! by a `generator` of real sockets (`client`, `http`) whose `ledger` accounts for every delivery. `floor` is the
+//! server that everything is compared with, `process` reads what a server uses, `report` tells it.
 
+mod cases;
+pub mod cli;
 mod client;
 mod floor;
 mod frame;
 mod generator;
 mod http;
 mod ledger;
+mod machine;
+mod peer;
+mod process;
 mod protocol;
+mod report;
+mod results;
+mod run;
+mod scenario;
 mod server;
 mod socket;
 mod stamp;

@@ -1,2 +1,5 @@
 //! Load generator and benchmark report.
-fn main() {}
+
+fn main() -> anyhow::Result<()> {
+    greenroom_bench::cli::run()
+}

@@ -9,10 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::cases::{Effort, Kind, Scale};
 use crate::floor::{Floor, Posted, Request, event_frame, joined, published, ulid};
 use crate::generator::{Generator, Load, Pace, Via};
 use crate::ledger::Account;
+use crate::process::Server;
 use crate::protocol::Protocol;
+use crate::scenario::{self, Figures};
 use crate::server::{Hall, Service, serve};
 use crate::socket::listen;
 
@@ -116,7 +119,7 @@ impl Faulty {
                 _ => hall.send(*member, frame),
             }
         }
-        if let Some(stranger) = stranger.filter(|_| self.fault == Fault::Stray && number % 10 == 0) {
+        if let Some(stranger) = stranger.filter(|_| self.fault == Fault::Stray && number.is_multiple_of(10)) {
             hall.send(stranger, frame);
         }
         number
@@ -308,6 +311,101 @@ fn an_event_missing_after_a_resume_is_counted_and_nobody_has_caught_up() {
         ..Account::default()
     };
     assert_eq!(resume(Fault::ForgetOne), (expected, 10, 0));
+}
+
+/// A case, small, against a server in this process.
+fn figures(kind: Kind, service: impl Service + Send + 'static) -> Figures {
+    let running = Running::start(service);
+    let server = Server::running(vec![running.address], i32::try_from(std::process::id()).ok());
+    let effort = Effort {
+        quick: true,
+        flood: Duration::from_secs(1),
+    };
+    scenario::run(kind, &server, Protocol::GreenroomV1, effort).expect("runs")
+}
+
+#[test]
+fn a_load_is_measured_and_accounted_for() {
+    let pace = Pace::Rate(100.0);
+    let scale = Scale {
+        clients: 20,
+        rooms: 4,
+        pace,
+        via: Via::Http,
+        seconds: 1,
+    };
+    let figures = figures(Kind::Load(scale), Faulty::new(Fault::None));
+    assert_eq!((figures["wrong"], figures["clients"]), (0.0, 20.0));
+    assert!(figures["deliveries"] > 0.0 && figures["expected"] > figures["deliveries"]);
+    for key in [
+        "cpu_us_per_delivery",
+        "p99_ms",
+        "rss_peak_mb",
+        "events_per_second",
+    ] {
+        assert!(figures[key] > 0.0, "{key}");
+    }
+}
+
+#[test]
+fn a_load_on_a_wrong_server_is_wrong() {
+    let scale = Scale {
+        clients: 4,
+        rooms: 1,
+        pace: Pace::Rate(100.0),
+        via: Via::WebSocket,
+        seconds: 1,
+    };
+    let figures = figures(Kind::Load(scale), Faulty::new(Fault::Double));
+    assert!(figures["duplicated"] > 0.0);
+    assert_eq!((figures["wrong"], figures["lost"]), (figures["duplicated"], 0.0));
+}
+
+#[test]
+fn idle_connections_are_measured_and_all_alive_at_the_end() {
+    let figures = figures(
+        Kind::Idle {
+            clients: 200,
+            rooms: 20,
+        },
+        Faulty::new(Fault::None),
+    );
+    assert_eq!((figures["wrong"], figures["expected"]), (0.0, 200.0));
+    assert!(figures["connect_cpu_us"] > 0.0 && figures["join_cpu_us"] > 0.0);
+}
+
+#[test]
+fn a_stalled_client_disturbs_nobody_and_its_fate_is_told() {
+    let figures = figures(
+        Kind::Stalled {
+            clients: 5,
+            rate: 3_000.0,
+        },
+        Floor::new(false),
+    );
+    assert_eq!(figures["wrong"], 0.0);
+    assert!(figures["p99_ratio"] > 0.0 && figures.contains_key("close_code"));
+}
+
+#[test]
+fn a_giant_frame_meets_the_end_that_the_server_gives_it() {
+    let figures = figures(Kind::GiantFrame, Floor::new(false));
+    assert_eq!(figures["close_code"], 1.0, "the floor cuts it");
+    assert!(figures["sent_mib"] < 16.0);
+}
+
+#[test]
+fn a_resume_is_measured() {
+    let kind = Kind::Resume {
+        clients: 20,
+        missed: 10,
+    };
+    let right = figures(kind, Faulty::new(Fault::None));
+    assert_eq!(
+        (right["wrong"], right["not_recovered"], right["expected"]),
+        (0.0, 0.0, 400.0)
+    );
+    assert!(right["p99_ms"] > 0.0);
 }
 
 #[test]

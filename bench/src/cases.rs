@@ -1,0 +1,355 @@
+//! The catalogue of cases: what is done, who takes part, what is measured, and what is to be reached.
+
+use std::time::Duration;
+
+use crate::generator::{Pace, Via};
+use crate::peer::{COALESCING, FLOOR};
+
+/// One case.
+pub struct Case {
+    pub name: &'static str,
+    pub group: &'static str,
+    /// What is done, in a sentence.
+    pub about: &'static str,
+    pub kind: Kind,
+    /// Which of this program's own servers take part.
+    pub floors: &'static [&'static str],
+    pub measures: &'static [Measure],
+}
+
+/// What is done.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    /// Clients in rooms, and somebody who publishes.
+    Load(Scale),
+    /// Connections that do nothing.
+    Idle { clients: usize, rooms: u32 },
+    /// One client of a busy room stops reading.
+    Stalled { clients: usize, rate: f64 },
+    /// One frame that announces far more than it should.
+    GiantFrame,
+    /// Clients that come back and want what they missed.
+    Resume { clients: usize, missed: u32 },
+}
+
+/// How large a load is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scale {
+    pub clients: usize,
+    pub rooms: u32,
+    pub pace: Pace,
+    pub via: Via,
+    pub seconds: u64,
+}
+
+/// One figure of a case.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Measure {
+    /// Its key among the results.
+    pub key: &'static str,
+    /// Its name and unit, as the report says it.
+    pub title: &'static str,
+    pub target: Target,
+}
+
+/// What a figure has to be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Target {
+    /// At most so many times the figure of another peer in the same round.
+    TimesPeer(f64, &'static str),
+    AtMost(f64),
+    AtLeast(f64),
+    /// Told, not judged.
+    Open,
+}
+
+/// How long the parts of a case last: a quick run shows that all works, a full one measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effort {
+    pub quick: bool,
+    /// How long the stalled client's room floods.
+    pub flood: Duration,
+}
+
+impl Effort {
+    /// A measured stretch that lasts so long in a full run.
+    pub fn stretch(self, seconds: u64) -> Duration {
+        Duration::from_secs(if self.quick {
+            seconds.div_ceil(5).max(2)
+        } else {
+            seconds
+        })
+    }
+
+    /// Before a stretch, unmeasured.
+    pub fn warm_up(self) -> Duration {
+        Duration::from_millis(if self.quick { 500 } else { 2_000 })
+    }
+}
+
+const fn measure(key: &'static str, title: &'static str, target: Target) -> Measure {
+    Measure { key, title, target }
+}
+
+const fn times_floor(factor: f64) -> Target {
+    Target::TimesPeer(factor, FLOOR)
+}
+
+const EXACT: Measure = measure(
+    "wrong",
+    "lost, doubled, out of order, stray or refused",
+    Target::AtMost(0.0),
+);
+const P50: Measure = measure("p50_ms", "latency p50, ms", times_floor(1.3));
+const P99: Measure = measure("p99_ms", "latency p99, ms", times_floor(1.3));
+const DELIVERIES: Measure = measure("deliveries_per_second", "deliveries a second", Target::Open);
+
+const fn cpu(target: Target) -> Measure {
+    measure("cpu_us_per_delivery", "server CPU, us a delivery", target)
+}
+
+const ROOMS: &str = "Rooms, one node";
+const HARD: &str = "Hard clients";
+const ACCEPTANCE: &str = "Acceptance";
+
+const BOTH_FLOORS: &[&str] = &[FLOOR, COALESCING];
+const THE_FLOOR: &[&str] = &[FLOOR];
+
+const fn load(clients: usize, rooms: u32, pace: Pace, via: Via) -> Kind {
+    Kind::Load(Scale {
+        clients,
+        rooms,
+        pace,
+        via,
+        seconds: 10,
+    })
+}
+
+/// All cases, in the order of the report.
+pub const CASES: &[Case] = &[
+    Case {
+        name: "fanout",
+        group: ROOMS,
+        about: "1 room x 1,000 clients, 50 events a second",
+        kind: load(1_000, 1, Pace::Rate(50.0), Via::WebSocket),
+        floors: THE_FLOOR,
+        measures: &[cpu(times_floor(1.15)), P50, P99, EXACT],
+    },
+    Case {
+        name: "flatout",
+        group: ROOMS,
+        about: "1 room x 1,000 clients, 32 events in flight",
+        kind: load(1_000, 1, Pace::InFlight(32), Via::WebSocket),
+        floors: BOTH_FLOORS,
+        measures: &[cpu(Target::TimesPeer(1.0, "uwebsockets")), DELIVERIES, EXACT],
+    },
+    Case {
+        name: "many-rooms",
+        group: ROOMS,
+        about: "100 rooms x 10 clients, 1,000 events a second",
+        kind: load(1_000, 100, Pace::Rate(1_000.0), Via::WebSocket),
+        floors: THE_FLOOR,
+        measures: &[cpu(times_floor(1.25)), P50, P99, EXACT],
+    },
+    Case {
+        name: "many-rooms-http",
+        group: ROOMS,
+        about: "the same, published over 8 keep-alive HTTP connections; the floor still over WebSocket",
+        kind: load(1_000, 100, Pace::Rate(1_000.0), Via::Http),
+        floors: THE_FLOOR,
+        measures: &[
+            cpu(times_floor(2.0)),
+            measure("p50_ms", "latency p50, ms", Target::Open),
+            measure("p99_ms", "latency p99, ms", Target::Open),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "idle",
+        group: ROOMS,
+        about: "5,000 connections in 500 rooms that do nothing",
+        kind: Kind::Idle {
+            clients: 5_000,
+            rooms: 500,
+        },
+        floors: THE_FLOOR,
+        measures: &[
+            measure(
+                "rss_bytes_per_connection",
+                "RSS, bytes a connection",
+                Target::AtMost(2_500.0),
+            ),
+            measure(
+                "connect_cpu_us",
+                "connect and upgrade: server CPU, us each",
+                times_floor(2.0),
+            ),
+            measure("join_cpu_us", "join a room: server CPU, us each", Target::Open),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "stalled",
+        group: HARD,
+        about: "1 room x 100 clients, 1,000 events a second; one client more stops reading",
+        kind: Kind::Stalled {
+            clients: 100,
+            rate: 1_000.0,
+        },
+        floors: &[],
+        measures: &[
+            measure("rss_growth_mib", "RSS growth, MiB", Target::AtMost(2.0)),
+            measure(
+                "p99_ratio",
+                "the others' p99, times that without the stalled one",
+                Target::AtMost(1.2),
+            ),
+            measure("p99_ms", "the others' p99, ms", Target::Open),
+            measure(
+                "close_code",
+                "close code of the stalled one (0: open, 1: cut)",
+                Target::Open,
+            ),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "giant-frame",
+        group: HARD,
+        about: "one frame announces 8 GiB and is streamed",
+        kind: Kind::GiantFrame,
+        floors: &[],
+        measures: &[
+            measure("rss_growth_mib", "RSS growth, MiB", Target::AtMost(1.0)),
+            measure("close_code", "close code (0: open, 1: cut)", Target::AtLeast(1.0)),
+            measure("sent_mib", "taken before that, MiB", Target::Open),
+        ],
+    },
+    Case {
+        name: "resume",
+        group: HARD,
+        about: "1,000 clients of one room are cut, miss 100 events, and all come back at once",
+        kind: Kind::Resume {
+            clients: 1_000,
+            missed: 100,
+        },
+        floors: &[],
+        measures: &[
+            measure("p50_ms", "from connect to caught up, p50, ms", Target::Open),
+            measure(
+                "p99_ms",
+                "from connect to caught up, p99, ms",
+                Target::AtMost(250.0),
+            ),
+            measure("cpu_us_per_client", "server CPU, us a client", Target::Open),
+            measure(
+                "not_recovered",
+                "clients not told that all is there, or not caught up",
+                Target::AtMost(0.0),
+            ),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "latency",
+        group: ACCEPTANCE,
+        about: "200 users in one room, 50 events a second",
+        kind: load(200, 1, Pace::Rate(50.0), Via::WebSocket),
+        floors: THE_FLOOR,
+        measures: &[
+            measure("p95_ms", "latency p95, ms", Target::AtMost(50.0)),
+            measure("p99_ms", "latency p99, ms", Target::Open),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "users",
+        group: ACCEPTANCE,
+        about: "1,000 users in 100 rooms, 100 events a second",
+        kind: load(1_000, 100, Pace::Rate(100.0), Via::WebSocket),
+        floors: &[],
+        measures: &[
+            measure("clients", "users connected to the end", Target::AtLeast(1_000.0)),
+            measure("p95_ms", "latency p95, ms", Target::AtMost(50.0)),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "throughput",
+        group: ACCEPTANCE,
+        about: "200 users in 20 rooms, 1,100 events a second offered",
+        kind: load(200, 20, Pace::Rate(1_100.0), Via::WebSocket),
+        floors: &[],
+        measures: &[
+            measure(
+                "events_per_second",
+                "events a second that reached everybody",
+                Target::AtLeast(1_000.0),
+            ),
+            measure("p95_ms", "latency p95, ms", Target::AtMost(50.0)),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "memory",
+        group: ACCEPTANCE,
+        about: "1,000 users in 100 rooms, 1,000 events a second",
+        kind: load(1_000, 100, Pace::Rate(1_000.0), Via::WebSocket),
+        floors: &[],
+        measures: &[
+            measure("rss_peak_mb", "RSS of the node, peak, MB", Target::AtMost(500.0)),
+            EXACT,
+        ],
+    },
+];
+
+/// The case of this name.
+pub fn find(name: &str) -> Option<&'static Case> {
+    CASES.iter().find(|case| case.name == name)
+}
+
+impl Target {
+    /// In words.
+    pub fn describe(self) -> String {
+        match self {
+            Self::TimesPeer(factor, peer) => format!("<= {factor} x {peer}"),
+            Self::AtMost(limit) => format!("<= {limit}"),
+            Self::AtLeast(limit) => format!(">= {limit}"),
+            Self::Open => String::new(),
+        }
+    }
+
+    /// Whether `value` is met; `ratio` is that to the peer named. `None` when it cannot be told.
+    pub fn is_met(self, value: f64, ratio: Option<f64>) -> Option<bool> {
+        match self {
+            Self::TimesPeer(factor, _) => ratio.map(|ratio| ratio <= factor),
+            Self::AtMost(limit) => Some(value <= limit),
+            Self::AtLeast(limit) => Some(value >= limit),
+            Self::Open => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_are_unique_and_can_be_found() {
+        let names: BTreeSet<&str> = CASES.iter().map(|case| case.name).collect();
+        assert_eq!(names.len(), CASES.len());
+        assert!(names.into_iter().all(|name| find(name).is_some()));
+        assert!(find("nonsense").is_none());
+    }
+
+    #[test]
+    fn targets_are_judged_by_value_or_ratio() {
+        assert_eq!(times_floor(1.15).is_met(9.0, Some(1.15)), Some(true));
+        assert_eq!(times_floor(1.15).is_met(9.0, Some(1.16)), Some(false));
+        assert_eq!(times_floor(1.15).is_met(9.0, None), None);
+        assert_eq!(Target::AtMost(2.0).is_met(2.1, None), Some(false));
+        assert_eq!(Target::AtLeast(2.0).is_met(2.1, None), Some(true));
+        assert_eq!(Target::Open.is_met(2.1, None), None);
+    }
+}

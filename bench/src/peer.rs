@@ -1,0 +1,143 @@
+//! Who is measured: a name, how to start it, and the protocol its clients speak.
+
+use anyhow::{Context, Result};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::process::{Cores, Readiness, Server, free_port};
+use crate::protocol::Protocol;
+
+/// The name of the floor, which ratios refer to.
+pub const FLOOR: &str = "floor";
+/// The name of the floor that coalesces.
+pub const COALESCING: &str = "coalescing floor";
+/// The name of the node; peers whose name begins with it are held against the targets.
+pub const NODE: &str = "node";
+
+/// Settings with which every node is measured; later ones win.
+const NODE_SETTINGS: [&str; 3] = ["throttle.events_per_second=0", "workers=1", "log.level=warn"];
+
+/// A server to measure.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Peer {
+    pub name: String,
+    pub protocol: Protocol,
+    pub start: Start,
+}
+
+/// How a peer comes to run.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Start {
+    /// This program's own floor.
+    Floor { coalesce: bool },
+    /// A node's binary, with settings of the form `key=value`.
+    Node { binary: PathBuf, settings: Vec<String> },
+    /// Any command; `{port}` in it stands for the port to listen on.
+    Command(Vec<String>),
+    /// It runs already.
+    Running {
+        addresses: Vec<SocketAddr>,
+        pid: Option<i32>,
+    },
+}
+
+impl Peer {
+    /// The floor.
+    pub fn floor() -> Self {
+        let start = Start::Floor { coalesce: false };
+        Self {
+            name: FLOOR.to_owned(),
+            protocol: Protocol::GreenroomV1,
+            start,
+        }
+    }
+
+    /// The floor that coalesces.
+    pub fn coalescing() -> Self {
+        let start = Start::Floor { coalesce: true };
+        Self {
+            name: COALESCING.to_owned(),
+            protocol: Protocol::GreenroomV1,
+            start,
+        }
+    }
+
+    /// A peer from the command line: `name=protocol=command with {port}`.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut parts = text.splitn(3, '=');
+        let (name, protocol, command) = (parts.next(), parts.next(), parts.next());
+        let ((Some(name), Some(protocol)), Some(command)) = (name.zip(protocol).unzip(), command) else {
+            anyhow::bail!("a peer is name=protocol=command, not {text:?}");
+        };
+        let protocol = clap::ValueEnum::from_str(protocol, true)
+            .map_err(|unknown: String| anyhow::anyhow!("no such protocol: {unknown}"))?;
+        let command = command.split_whitespace().map(str::to_owned).collect();
+        Ok(Self {
+            name: name.to_owned(),
+            protocol,
+            start: Start::Command(command),
+        })
+    }
+
+    /// Whether it is held against the targets.
+    pub fn is_judged(&self) -> bool {
+        self.name.starts_with(NODE)
+    }
+
+    /// Starts it, or finds it running.
+    pub fn start(&self, cores: Cores) -> Result<Server> {
+        let port = free_port()?;
+        let (command, readiness) = match &self.start {
+            Start::Running { addresses, pid } => return Ok(Server::running(addresses.clone(), *pid)),
+            Start::Floor { coalesce } => {
+                let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+                command.args(["floor", "--port", &port.to_string()]);
+                command.args(coalesce.then_some("--coalesce"));
+                (command, Readiness::Livez)
+            }
+            Start::Node { binary, settings } => {
+                let mut command = Command::new(binary);
+                command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+                let settings = NODE_SETTINGS
+                    .into_iter()
+                    .chain(settings.iter().map(String::as_str));
+                settings.for_each(|setting| {
+                    command.args(["--set", setting]);
+                });
+                (command, Readiness::Livez)
+            }
+            Start::Command(words) => {
+                let mut words = words.iter().map(|word| word.replace("{port}", &port.to_string()));
+                let mut command = Command::new(words.next().context("an empty command")?);
+                command.args(words);
+                (command, Readiness::Accepts)
+            }
+        };
+        Server::start(command, port, cores, readiness).with_context(|| format!("{} did not start", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_read_from_the_command_line() {
+        let peer = Peer::parse("socket.io=socket-io=node server.js --port={port}").expect("valid");
+        assert_eq!(
+            (peer.name.as_str(), peer.protocol),
+            ("socket.io", Protocol::SocketIo)
+        );
+        let words = ["node", "server.js", "--port={port}"].map(str::to_owned).to_vec();
+        assert_eq!(peer.start, Start::Command(words));
+        assert!(!peer.is_judged());
+    }
+
+    #[test]
+    fn a_peer_that_makes_no_sense_is_refused() {
+        for text in ["", "name", "name=socket-io", "name=smoke-signals=x"] {
+            assert!(Peer::parse(text).is_err(), "{text}");
+        }
+    }
+}

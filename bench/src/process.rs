@@ -1,0 +1,252 @@
+//! Servers under test: started on a core of their own, asked of the kernel what they use, ended.
+
+use anyhow::{Context, Result, bail};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+const LOG_LINES: usize = 12;
+const KIB: u64 = 1_024;
+
+/// A server that clients can connect to.
+pub struct Server {
+    /// Its addresses; more than one for a cluster.
+    pub addresses: Vec<SocketAddr>,
+    pid: Option<Pid>,
+    child: Option<Child>,
+    log: Option<PathBuf>,
+}
+
+/// How to tell that a server has started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// `GET /livez` answers 200.
+    Livez,
+    /// The port accepts.
+    Accepts,
+}
+
+/// Which core the server runs on and which the generator, where there are two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cores {
+    pair: Option<(usize, usize)>,
+}
+
+impl Cores {
+    /// The first core this process may use for the server, the last for the generator.
+    pub fn choose() -> Self {
+        let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+        let mut cores = (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false));
+        Self {
+            pair: cores.next().zip(cores.next_back()),
+        }
+    }
+
+    /// In words, for the report.
+    pub fn describe(self) -> String {
+        self.pair
+            .map_or("not pinned: one core only".to_owned(), |(server, generator)| {
+                format!("server pinned to core {server}, generator to core {generator}")
+            })
+    }
+
+    fn move_to(core: usize) -> Result<()> {
+        let mut set = CpuSet::new();
+        set.set(core)?;
+        sched_setaffinity(Pid::from_raw(0), &set).context("cannot choose a core")
+    }
+
+    /// Starts a command on the server's core: a child inherits where its parent is allowed to run.
+    fn spawn(self, command: &mut Command) -> Result<Child> {
+        if let Some((server, _)) = self.pair {
+            Self::move_to(server)?;
+        }
+        let child = command.spawn();
+        if let Some((_, generator)) = self.pair {
+            Self::move_to(generator)?;
+        }
+        child.with_context(|| format!("cannot start {:?}", command.get_program()))
+    }
+}
+
+impl Server {
+    /// Starts a command that listens on `port` of loopback, and waits until it is ready.
+    pub fn start(mut command: Command, port: u16, cores: Cores, readiness: Readiness) -> Result<Self> {
+        let log = std::env::temp_dir().join(format!("greenroom-bench-{}-{port}.log", std::process::id()));
+        let output = File::create(&log).context("cannot write a server's log")?;
+        command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let child = cores.spawn(&mut command)?;
+        let pid = Pid::from_raw(i32::try_from(child.id()).context("a strange process id")?);
+        let addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+        let mut server = Self {
+            addresses,
+            pid: Some(pid),
+            child: Some(child),
+            log: Some(log),
+        };
+        server.wait_until_ready(readiness)?;
+        Ok(server)
+    }
+
+    /// A server that somebody else has started; with its process id, what it uses can be read.
+    pub fn running(addresses: Vec<SocketAddr>, pid: Option<i32>) -> Self {
+        Self {
+            addresses,
+            pid: pid.map(Pid::from_raw),
+            child: None,
+            log: None,
+        }
+    }
+
+    /// User and system time used so far, in nanoseconds, by all of its threads, also those that have ended.
+    pub fn cpu_ns(&self) -> Option<u64> {
+        let used = clock_getcpuclockid(self.pid?).and_then(ClockId::now).ok()?;
+        Some(used.tv_sec() as u64 * 1_000_000_000 + used.tv_nsec() as u64)
+    }
+
+    /// Resident memory in bytes. The roll-up is exact; the status file lags by some pages a thread.
+    pub fn rss_bytes(&self) -> Option<u64> {
+        let pid = self.pid?;
+        kib_field(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
+            .or_else(|| kib_field(&format!("/proc/{pid}/status"), "VmRSS:"))
+    }
+
+    fn wait_until_ready(&mut self, readiness: Readiness) -> Result<()> {
+        let begin = Instant::now();
+        while begin.elapsed() < START_LIMIT {
+            if let Some(status) = self
+                .child
+                .as_mut()
+                .and_then(|child| child.try_wait().ok().flatten())
+            {
+                bail!("the server ended at once ({status}):\n{}", self.log_tail());
+            }
+            if is_ready(self.addresses[0], readiness).is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bail!(
+            "the server is not ready after {START_LIMIT:?}:\n{}",
+            self.log_tail()
+        )
+    }
+
+    /// The last lines that the server has written.
+    pub fn log_tail(&self) -> String {
+        let text = self
+            .log
+            .as_ref()
+            .and_then(|log| fs::read_to_string(log).ok())
+            .unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let (Some(child), Some(pid)) = (&mut self.child, self.pid) {
+            let begin = Instant::now();
+            // An error means that it has ended already.
+            let _ = kill(pid, Signal::SIGTERM);
+            while matches!(child.try_wait(), Ok(None)) && begin.elapsed() < STOP_LIMIT {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if let Some(log) = &self.log {
+            let _ = fs::remove_file(log);
+        }
+    }
+}
+
+/// A port of loopback that was free a moment ago.
+pub fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// CPU time of this process so far, in nanoseconds.
+pub fn own_cpu_ns() -> u64 {
+    ClockId::CLOCK_PROCESS_CPUTIME_ID.now().map_or(0, |used| {
+        used.tv_sec() as u64 * 1_000_000_000 + used.tv_nsec() as u64
+    })
+}
+
+/// Raises the limit of open files as far as allowed, for this process and its children.
+pub fn raise_file_limit(wanted: u64) -> Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    if hard < wanted {
+        bail!("{wanted} open files are needed and {hard} allowed: raise the hard limit (`ulimit -Hn`)");
+    }
+    Ok(())
+}
+
+fn is_ready(address: SocketAddr, readiness: Readiness) -> Option<()> {
+    let limit = Duration::from_secs(1);
+    let mut stream = TcpStream::connect_timeout(&address, limit).ok()?;
+    if readiness == Readiness::Accepts {
+        return Some(());
+    }
+    stream.set_read_timeout(Some(limit)).ok()?;
+    stream
+        .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .ok()?;
+    let mut status = [0; 12];
+    stream.read_exact(&mut status).ok()?;
+    status.ends_with(b" 200").then_some(())
+}
+
+fn kib_field(path: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(path).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    Some(value.split_whitespace().next()?.parse::<u64>().ok()? * KIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_uses_can_be_read() {
+        let server = Server::running(Vec::new(), i32::try_from(std::process::id()).ok());
+        assert!(server.cpu_ns() > Some(0));
+        assert!(server.rss_bytes() > Some(100_000));
+        assert!(own_cpu_ns() > 0);
+    }
+
+    #[test]
+    fn of_an_unknown_process_nothing_is_read() {
+        let server = Server::running(Vec::new(), None);
+        assert_eq!((server.cpu_ns(), server.rss_bytes()), (None, None));
+    }
+
+    #[test]
+    fn a_command_that_ends_at_once_is_reported_with_its_last_words() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo no such setting; exit 3"]);
+        let port = free_port().expect("a port");
+        let error = Server::start(command, port, Cores { pair: None }, Readiness::Livez)
+            .err()
+            .expect("it ended");
+        assert!(error.to_string().contains("no such setting"), "{error}");
+    }
+}

@@ -1,0 +1,131 @@
+//! Carries cases out, peer by peer in turn, and keeps what came of them.
+
+use anyhow::{Context, Result, ensure};
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::cases::{Case, Effort, Kind};
+use crate::machine::{Machine, Occasion};
+use crate::peer::{COALESCING, FLOOR, Peer};
+use crate::process::{Cores, raise_file_limit};
+use crate::protocol::Protocol;
+use crate::results::{CaseResult, PeerResult, Results};
+use crate::scenario::{self, Figures};
+
+/// Connections of the largest case, on either side, and room to spare.
+const FILES: u64 = 5_200;
+/// Between two servers, for the kernel to clean up behind the first.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What is to be done.
+pub struct Plan {
+    pub cases: Vec<&'static Case>,
+    /// Apart from the floors, which a case asks for itself.
+    pub peers: Vec<Peer>,
+    pub runs: usize,
+    pub effort: Effort,
+}
+
+/// Carries a plan out, saving after every case. Fails at the end if anything failed on the way.
+pub fn run(plan: &Plan, path: &Path) -> Result<()> {
+    raise_file_limit(FILES)?;
+    let cores = Cores::choose();
+    let mut results = Results::load(path)?;
+    results.machine = Machine::here(cores);
+    let occasion = Occasion::now(plan.runs, plan.effort.quick);
+    say(&format!(
+        "{}; congestion control {}",
+        cores.describe(),
+        results.machine.congestion_control
+    ));
+    let mut failures = 0;
+    for case in &plan.cases {
+        say(&format!("{}: {}", case.name, case.about));
+        let peers = take_turns(case, plan, cores);
+        failures += peers.iter().map(|peer| peer.failures.len()).sum::<usize>();
+        results.cases.insert(
+            case.name.to_owned(),
+            CaseResult {
+                occasion: occasion.clone(),
+                peers,
+            },
+        );
+        results.save(path)?;
+    }
+    ensure!(failures == 0, "{failures} rounds failed");
+    Ok(())
+}
+
+fn take_turns(case: &Case, plan: &Plan, cores: Cores) -> Vec<PeerResult> {
+    let peers = contenders(case, &plan.peers);
+    let mut results: Vec<PeerResult> = peers
+        .iter()
+        .map(|peer| PeerResult {
+            name: peer.name.clone(),
+            judged: peer.is_judged(),
+            ..PeerResult::default()
+        })
+        .collect();
+    for round in 1..=plan.runs {
+        for (peer, result) in peers.iter().zip(&mut results) {
+            let figures = one_round(case, peer, plan.effort, cores);
+            match &figures {
+                Ok(figures) => say(&format!("  {round} {}: {}", peer.name, summary(case, figures))),
+                Err(error) => say(&format!("  {round} {}: FAILED: {error:#}", peer.name)),
+            }
+            result
+                .failures
+                .extend(figures.as_ref().err().map(|error| format!("{error:#}")));
+            result.rounds.push(figures.ok());
+        }
+    }
+    results
+}
+
+fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
+    let floors = case.floors.iter().filter_map(|name| match *name {
+        FLOOR => Some(Peer::floor()),
+        COALESCING => Some(Peer::coalescing()),
+        _ => None,
+    });
+    // Positions are said in this protocol only.
+    let resumes = |peer: &&Peer| {
+        !matches!(case.kind, Kind::Resume { .. })
+            || (peer.protocol == Protocol::GreenroomV1 && peer.is_judged())
+    };
+    floors.chain(peers.iter().filter(resumes).cloned()).collect()
+}
+
+fn one_round(case: &Case, peer: &Peer, effort: Effort, cores: Cores) -> Result<Figures> {
+    std::thread::sleep(PAUSE);
+    let server = peer.start(cores)?;
+    let kind = match case.kind {
+        // The price of a fan-out is that of a publish by WebSocket: HTTP has no floor of its own.
+        Kind::Load(scale) if peer.name == FLOOR => Kind::Load(crate::cases::Scale {
+            via: crate::generator::Via::WebSocket,
+            ..scale
+        }),
+        kind => kind,
+    };
+    scenario::run(kind, &server, peer.protocol, effort)
+        .with_context(|| format!("the server's last words: {:?}", server.log_tail()))
+}
+
+fn summary(case: &Case, figures: &Figures) -> String {
+    let shown = case.measures.iter().filter_map(|measure| {
+        let value = figures.get(measure.key)?;
+        Some(format!("{} {value:.2}", measure.key))
+    });
+    let busy = figures
+        .get("generator_busy")
+        .map(|busy| format!("generator busy {:.0} %", busy * 100.0));
+    shown.chain(busy).collect::<Vec<_>>().join(", ")
+}
+
+/// A line for the person who waits.
+pub fn say(line: &impl Display) {
+    // Nobody to read it is no reason to stop measuring.
+    let _ = writeln!(io::stdout(), "{line}");
+}
