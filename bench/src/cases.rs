@@ -191,10 +191,10 @@ pub const CASES: &[Case] = &[
     Case {
         name: "stalled",
         group: HARD,
-        about: "1 room x 100 clients, 1,000 events a second; one client more stops reading",
+        about: "1 room x 25 clients, 2,000 events a second; one client more stops reading",
         kind: Kind::Stalled {
-            clients: 100,
-            rate: 1_000.0,
+            clients: 25,
+            rate: 2_000.0,
         },
         floors: &[],
         measures: &[
@@ -207,7 +207,7 @@ pub const CASES: &[Case] = &[
             measure("p99_ms", "the others' p99, ms", Target::Open),
             measure(
                 "close_code",
-                "close code of the stalled one (0: open, 1: cut)",
+                "close code of the stalled one (0: still open, 1: cut)",
                 Target::Open,
             ),
             EXACT,

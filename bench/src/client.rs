@@ -101,7 +101,9 @@ struct Ears {
     /// Hears events without being owed any.
     guest: bool,
     keeps_position: bool,
-    position: Option<String>,
+    /// The position that the last join was answered with, and the last event: it has a later one.
+    joined_at: Option<String>,
+    last_event: Vec<u8>,
 }
 
 /// A WebSocket client.
@@ -131,7 +133,8 @@ impl Client {
             places: Vec::new(),
             guest: false,
             keeps_position: false,
-            position: None,
+            joined_at: None,
+            last_event: Vec::new(),
         };
         Self {
             address,
@@ -199,8 +202,8 @@ impl Client {
     }
 
     /// The position after everything heard.
-    pub fn position(&self) -> Option<&str> {
-        self.ears.position.as_deref()
+    pub fn position(&self) -> Option<String> {
+        position_in(&self.ears.last_event).or_else(|| self.ears.joined_at.clone())
     }
 
     /// Stops reading, or reads again.
@@ -382,9 +385,7 @@ impl Client {
             Said::Joined { recovered, position } => {
                 shared.tally.joined += 1;
                 shared.tally.unrecovered += usize::from(recovered == Some(false));
-                if self.ears.position.is_none() {
-                    self.ears.position = position;
-                }
+                self.ears.joined_at = position;
             }
             Said::Published => shared.tally.published += 1,
             Said::Refused(code) => shared.tally.refuse(code),
@@ -422,7 +423,8 @@ impl Ears {
             return notes.push(Note::Said(self.protocol.understand(payload)));
         };
         if self.keeps_position {
-            self.position = position_in(payload).or(self.position.take());
+            self.last_event.clear();
+            self.last_event.extend_from_slice(payload);
         }
         match self.places.iter().find(|(room, _)| *room == stamp.room) {
             Some((_, place)) => ledger.deliver(*place, stamp, now_ns),

@@ -268,8 +268,7 @@ impl Generator {
             client.connect(self.poll.registry(), now_ns, None)?;
             let since = client
                 .position()
-                .context("a client has no position to come back from")?
-                .to_owned();
+                .context("a client has no position to come back from")?;
             self.say_join(index, room, Some(&since));
         }
         while Instant::now() < deadline {

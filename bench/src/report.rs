@@ -150,8 +150,14 @@ fn others(cases: &[&Case], results: &Results) -> Vec<String> {
 /// One row for each peer that is held against the target; one without a verdict where there is none.
 fn rows(case: &Case, measure: &Measure, result: &CaseResult, others: &[String]) -> Vec<Vec<String>> {
     let cell = |peer: Option<&PeerResult>| {
-        peer.and_then(|peer| value(peer, measure))
-            .map_or("-".to_owned(), figure)
+        let value = peer.and_then(|peer| value(peer, measure));
+        value.map_or("-".to_owned(), |value| {
+            if is_code(measure) {
+                value.to_string()
+            } else {
+                figure(value)
+            }
+        })
     };
     let judged: Vec<&PeerResult> = result.peers.iter().filter(|peer| peer.judged).collect();
     let subjects: Vec<Option<&PeerResult>> = if judged.is_empty() {
@@ -171,7 +177,8 @@ fn rows(case: &Case, measure: &Measure, result: &CaseResult, others: &[String]) 
         cells.extend(others.iter().map(|other| cell(result.peer(other))));
         cells.push(cell(subject));
         let ratio = |peer: &str| subject?.ratio(result.peer(peer)?, measure.key);
-        cells.push(ratio(FLOOR).map_or("-".to_owned(), figure));
+        let to_floor = ratio(FLOOR).filter(|_| !is_code(measure));
+        cells.push(to_floor.map_or("-".to_owned(), figure));
         cells.push(measure.target.describe());
         cells.push(verdict(measure, subject, ratio).to_owned());
         cells
@@ -199,6 +206,11 @@ fn verdict(
         Some(false) => "**no**",
         None => "not measured",
     }
+}
+
+/// Codes are names, not quantities.
+fn is_code(measure: &Measure) -> bool {
+    measure.key.ends_with("_code")
 }
 
 /// What must be 0 is told at its worst, everything else at its median.
