@@ -225,9 +225,9 @@ impl Ledger {
         (self.heard, self.last_heard_ns)
     }
 
-    /// Latency since the mark.
-    pub fn latency(&self) -> Latency {
-        Latency::of(&self.latency)
+    /// Latency since the mark, in nanoseconds.
+    pub fn latency(&self) -> &Histogram<u64> {
+        &self.latency
     }
 
     /// The count so far.

@@ -17,6 +17,8 @@ const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 const LOG_LINES: usize = 12;
 const KIB: u64 = 1_024;
+/// The unit of `/proc/stat`, fixed by the kernel's interface.
+const TICK_NS: u64 = 10_000_000;
 
 /// A server that clients can connect to.
 pub struct Server {
@@ -188,6 +190,21 @@ pub fn own_cpu_ns() -> u64 {
     })
 }
 
+/// Time that all cores together were not idle, stolen time included, in nanoseconds.
+pub fn machine_busy_ns() -> Option<u64> {
+    let text = fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> = text
+        .lines()
+        .next()?
+        .split_whitespace()
+        .skip(1)
+        .map_while(|n| n.parse().ok())
+        .collect();
+    // user nice system [idle iowait] irq softirq steal; guests are in user already.
+    let busy: u64 = ticks.get(..3)?.iter().chain(ticks.get(5..8)?).sum();
+    Some(busy * TICK_NS)
+}
+
 /// Raises the limit of open files as far as allowed, for this process and its children.
 pub fn raise_file_limit(wanted: u64) -> Result<()> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -230,7 +247,7 @@ mod tests {
         let server = Server::running(Vec::new(), i32::try_from(std::process::id()).ok());
         assert!(server.cpu_ns() > Some(0));
         assert!(server.rss_bytes() > Some(100_000));
-        assert!(own_cpu_ns() > 0);
+        assert!(own_cpu_ns() > 0 && machine_busy_ns() > Some(0));
     }
 
     #[test]

@@ -12,6 +12,8 @@ use crate::results::{CaseResult, PeerResult, Results, write};
 
 const MISSES_BEGIN: &str = "<!-- misses: begin; written by hand, kept when the report is made anew -->";
 const MISSES_END: &str = "<!-- misses: end -->";
+/// Cores that others may use before a case is marked: the kernel's own work is a little of that.
+const OTHERS_BUSY_MAX: f64 = 0.15;
 const MISSES_NONE: &str = "Nothing has been written yet.";
 
 const INTRODUCTION: &str = "\
@@ -125,6 +127,15 @@ fn put_group(text: &mut String, group: &str, results: &Results) {
 
 fn put_about(text: &mut String, case: &Case, result: &CaseResult) {
     text.push_str(&format!("- `{}`: {}.\n", case.name, case.about));
+    let others = result.peers.iter().filter_map(|peer| peer.worst("others_busy"));
+    if let Some(cores) = others
+        .max_by(f64::total_cmp)
+        .filter(|cores| *cores > OTHERS_BUSY_MAX)
+    {
+        text.push_str(&format!(
+            "  **Disturbed**: something else kept {cores:.2} cores busy in one round.\n"
+        ));
+    }
     for peer in &result.peers {
         for failure in peer.failures.iter().take(1) {
             text.push_str(&format!(

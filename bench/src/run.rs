@@ -1,15 +1,16 @@
 //! Carries cases out, peer by peer in turn, and keeps what came of them.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cases::{Case, Effort, Kind};
+use crate::cases::{Case, Effort, Kind, Scale};
+use crate::generator::Via;
 use crate::machine::{Machine, Occasion};
 use crate::peer::{COALESCING, FLOOR, Peer};
-use crate::process::{Cores, raise_file_limit};
+use crate::process::{Cores, Server, raise_file_limit};
 use crate::protocol::Protocol;
 use crate::results::{CaseResult, PeerResult, Results};
 use crate::scenario::{self, Figures};
@@ -69,19 +70,55 @@ fn take_turns(case: &Case, plan: &Plan, cores: Cores) -> Vec<PeerResult> {
         })
         .collect();
     for round in 1..=plan.runs {
-        for (peer, result) in peers.iter().zip(&mut results) {
-            let figures = one_round(case, peer, plan.effort, cores);
-            match &figures {
-                Ok(figures) => say(&format!("  {round} {}: {}", peer.name, summary(case, figures))),
-                Err(error) => say(&format!("  {round} {}: FAILED: {error:#}", peer.name)),
+        let outcomes: Vec<Result<Figures>> = match case.kind {
+            Kind::Load(scale) => side_by_side(scale, &peers, plan.effort, cores),
+            kind => peers
+                .iter()
+                .map(|peer| one_by_one(kind, peer, plan.effort, cores))
+                .collect(),
+        };
+        for (outcome, result) in outcomes.into_iter().zip(&mut results) {
+            match &outcome {
+                Ok(figures) => say(&format!("  {round} {}: {}", result.name, summary(case, figures))),
+                Err(error) => say(&format!("  {round} {}: FAILED: {error:#}", result.name)),
             }
             result
                 .failures
-                .extend(figures.as_ref().err().map(|error| format!("{error:#}")));
-            result.rounds.push(figures.ok());
+                .extend(outcome.as_ref().err().map(|error| format!("{error:#}")));
+            result.rounds.push(outcome.ok());
         }
     }
     results
+}
+
+/// All servers at once, each under load a second in turn.
+fn side_by_side(scale: Scale, peers: &[Peer], effort: Effort, cores: Cores) -> Vec<Result<Figures>> {
+    std::thread::sleep(PAUSE);
+    let servers: Vec<Result<Server>> = peers.iter().map(|peer| peer.start(cores)).collect();
+    let sides = peers.iter().zip(&servers).map(|(peer, server)| {
+        // HTTP has no floor of its own: the price of a fan-out is that of a publish by WebSocket.
+        let via = if peer.name == FLOOR {
+            Via::WebSocket
+        } else {
+            scale.via
+        };
+        let server = server.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+        Ok((Scale { via, ..scale }, server, peer.protocol))
+    });
+    let outcomes = scenario::side_by_side(sides.collect(), effort);
+    let explained = outcomes.into_iter().zip(&servers).map(|(outcome, server)| {
+        let last_words = server.as_ref().map(Server::log_tail).unwrap_or_default();
+        outcome.with_context(|| format!("the server's last words: {last_words:?}"))
+    });
+    explained.collect()
+}
+
+/// One server after the other.
+fn one_by_one(kind: Kind, peer: &Peer, effort: Effort, cores: Cores) -> Result<Figures> {
+    std::thread::sleep(PAUSE);
+    let server = peer.start(cores)?;
+    scenario::run(kind, &server, peer.protocol, effort)
+        .with_context(|| format!("the server's last words: {:?}", server.log_tail()))
 }
 
 fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
@@ -98,21 +135,6 @@ fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
     floors.chain(peers.iter().filter(resumes).cloned()).collect()
 }
 
-fn one_round(case: &Case, peer: &Peer, effort: Effort, cores: Cores) -> Result<Figures> {
-    std::thread::sleep(PAUSE);
-    let server = peer.start(cores)?;
-    let kind = match case.kind {
-        // The price of a fan-out is that of a publish by WebSocket: HTTP has no floor of its own.
-        Kind::Load(scale) if peer.name == FLOOR => Kind::Load(crate::cases::Scale {
-            via: crate::generator::Via::WebSocket,
-            ..scale
-        }),
-        kind => kind,
-    };
-    scenario::run(kind, &server, peer.protocol, effort)
-        .with_context(|| format!("the server's last words: {:?}", server.log_tail()))
-}
-
 fn summary(case: &Case, figures: &Figures) -> String {
     let shown = case.measures.iter().filter_map(|measure| {
         let value = figures.get(measure.key)?;
@@ -121,7 +143,10 @@ fn summary(case: &Case, figures: &Figures) -> String {
     let busy = figures
         .get("generator_busy")
         .map(|busy| format!("generator busy {:.0} %", busy * 100.0));
-    shown.chain(busy).collect::<Vec<_>>().join(", ")
+    let others = figures
+        .get("others_busy")
+        .map(|cores| format!("others {cores:.2} cores"));
+    shown.chain(busy).chain(others).collect::<Vec<_>>().join(", ")
 }
 
 /// A line for the person who waits.
