@@ -22,9 +22,11 @@ const INTRODUCTION: &str = "\
 Written by `greenroom-bench report` from `bench/latest.json`; `bench/README.md` of the repository says how to take
 the figures anew. Machines differ and are noisy, so what counts are ratios within one run: to a *floor*, one thread
 that builds a frame once an event and does one `write()` a member, which is the kernel's price of a fan-out. The
-*coalescing floor* writes each member once a turn instead. Server and generator take turns in every round (floor,
-node, floor, node, ...); figures are medians of the rounds, ratios are medians of each round's ratio, and of what must
-not happen at all the worst round is told. Every delivery is accounted for: payload 256 bytes, numbered by room.
+*coalescing floor* writes each member once a turn instead. Servers under load take turns by the second within a round
+(floor, node, node, floor, ...). Figures are medians of the rounds, ratios are medians of each round's ratio, and of what
+must not happen at all the worst round is told. Every delivery is accounted for: payload 256 bytes, numbered by room. A
+case is marked as disturbed where something else on the machine used its cores: its latencies are then not to be relied
+on.
 ";
 
 /// Writes the report, with the hand-written part of the one before.

@@ -58,8 +58,13 @@ pub fn side_by_side(sides: Vec<Side<'_>>, effort: Effort) -> Vec<Result<Figures>
         .map(|(scale, _)| scale.seconds)
         .max()
         .unwrap_or(0);
-    for _ in 0..effort.slices(seconds) {
-        for side in &mut stages {
+    for turn in 0..effort.slices(seconds) {
+        // There and back again: nobody always comes after the same one.
+        let mut in_turn: Vec<_> = stages.iter_mut().collect();
+        if turn % 2 == 1 {
+            in_turn.reverse();
+        }
+        for side in in_turn {
             let outcome = side.as_mut().map_or(Ok(()), |(scale, stage)| stage.slice(*scale));
             if let Err(error) = outcome {
                 *side = Err(error);

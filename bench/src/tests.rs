@@ -169,8 +169,19 @@ impl Service for Faulty {
     }
 }
 
-/// Two rooms of four, 100 events to each.
-fn account_of(service: impl Service + Send + 'static, via: Via) -> Account {
+/// Waits until only `lost` deliveries are missing, however long that takes on a busy machine.
+fn wait_until_owed(generator: &mut Generator, lost: u64) {
+    let patience = 400;
+    for _ in 0..patience {
+        if generator.ledger().outstanding() <= lost {
+            return;
+        }
+        generator.idle(Duration::from_millis(50)).expect("listens");
+    }
+}
+
+/// Two rooms of four, 100 events to each; `lost` deliveries are known never to come.
+fn account_of(service: impl Service + Send + 'static, via: Via, lost: u64) -> Account {
     let server = Running::start(service);
     let mut generator = server.generator();
     let clients = generator.connect(8).expect("connects");
@@ -181,7 +192,9 @@ fn account_of(service: impl Service + Send + 'static, via: Via) -> Account {
     for _ in 0..100 {
         generator.publish_round(2, via);
     }
-    generator.settle(Duration::from_secs(1)).expect("settles");
+    // A publish is answered when it has been sent to everybody: then all that will ever come is on its way.
+    generator.await_published(200).expect("publishes");
+    wait_until_owed(&mut generator, lost);
     let account = generator.grace().expect("listens");
     assert_eq!((generator.tally().published, generator.tally().refused), (200, 0));
     account
@@ -198,15 +211,15 @@ const EXACT: Account = Account {
 
 #[test]
 fn a_right_server_gives_zeros() {
-    assert_eq!(account_of(Faulty::new(Fault::None), Via::WebSocket), EXACT);
-    assert_eq!(account_of(Faulty::new(Fault::None), Via::Http), EXACT);
+    assert_eq!(account_of(Faulty::new(Fault::None), Via::WebSocket, 0), EXACT);
+    assert_eq!(account_of(Faulty::new(Fault::None), Via::Http, 0), EXACT);
 }
 
 #[test]
 fn the_floor_gives_zeros_with_and_without_coalescing() {
-    assert_eq!(account_of(Floor::new(false), Via::WebSocket), EXACT);
-    assert_eq!(account_of(Floor::new(false), Via::Http), EXACT);
-    assert_eq!(account_of(Floor::new(true), Via::WebSocket), EXACT);
+    assert_eq!(account_of(Floor::new(false), Via::WebSocket, 0), EXACT);
+    assert_eq!(account_of(Floor::new(false), Via::Http, 0), EXACT);
+    assert_eq!(account_of(Floor::new(true), Via::WebSocket, 0), EXACT);
 }
 
 #[test]
@@ -216,7 +229,7 @@ fn dropped_deliveries_are_counted() {
         lost: 20,
         ..EXACT
     };
-    assert_eq!(account_of(Faulty::new(Fault::Drop), Via::WebSocket), expected);
+    assert_eq!(account_of(Faulty::new(Fault::Drop), Via::WebSocket, 20), expected);
 }
 
 #[test]
@@ -225,7 +238,10 @@ fn doubled_deliveries_are_counted() {
         duplicated: 20,
         ..EXACT
     };
-    assert_eq!(account_of(Faulty::new(Fault::Double), Via::WebSocket), expected);
+    assert_eq!(
+        account_of(Faulty::new(Fault::Double), Via::WebSocket, 0),
+        expected
+    );
 }
 
 #[test]
@@ -234,13 +250,13 @@ fn reordered_deliveries_are_counted() {
         out_of_order: 20,
         ..EXACT
     };
-    assert_eq!(account_of(Faulty::new(Fault::Swap), Via::WebSocket), expected);
+    assert_eq!(account_of(Faulty::new(Fault::Swap), Via::WebSocket, 0), expected);
 }
 
 #[test]
 fn deliveries_to_strangers_are_counted() {
     let expected = Account { strays: 20, ..EXACT };
-    assert_eq!(account_of(Faulty::new(Fault::Stray), Via::WebSocket), expected);
+    assert_eq!(account_of(Faulty::new(Fault::Stray), Via::WebSocket, 0), expected);
 }
 
 #[test]
@@ -278,10 +294,11 @@ fn resume(fault: Fault) -> (Account, usize, usize) {
     );
     generator.cut(clients.clone());
     generator.burst(0, 30);
-    generator.idle(Duration::from_millis(50)).expect("listens");
+    generator.await_published(35).expect("publishes");
     generator
         .come_back(clients.clone(), 0, Duration::from_secs(1))
         .expect("comes back");
+    wait_until_owed(&mut generator, if fault == Fault::ForgetOne { 10 } else { 0 });
     let caught_up = clients
         .filter(|client| generator.client(*client).catch_up_ns().is_some())
         .count();
@@ -359,6 +376,42 @@ fn a_load_on_a_wrong_server_is_wrong() {
     let figures = figures(Kind::Load(scale), Faulty::new(Fault::Double));
     assert!(figures["duplicated"] > 0.0);
     assert_eq!((figures["wrong"], figures["lost"]), (figures["duplicated"], 0.0));
+}
+
+#[test]
+fn servers_side_by_side_are_measured_apart_and_a_missing_one_is_told() {
+    let running = [
+        Running::start(Floor::new(false)),
+        Running::start(Faulty::new(Fault::Double)),
+    ];
+    let servers = running
+        .each_ref()
+        .map(|running| Server::running(vec![running.address], None));
+    let scale = Scale {
+        clients: 4,
+        rooms: 1,
+        pace: Pace::Rate(100.0),
+        via: Via::WebSocket,
+        seconds: 1,
+    };
+    let mut sides: Vec<_> = servers
+        .iter()
+        .map(|server| Ok((scale, server, Protocol::GreenroomV1)))
+        .collect();
+    sides.push(Err(anyhow::anyhow!("did not start")));
+    let effort = Effort {
+        quick: true,
+        flood: Duration::ZERO,
+    };
+    let outcomes = scenario::side_by_side(sides, effort);
+    let wrong = outcomes
+        .iter()
+        .flatten()
+        .map(|figures| figures["wrong"] > 0.0)
+        .collect::<Vec<_>>();
+    assert_eq!(wrong, [false, true]);
+    let error = outcomes[2].as_ref().expect_err("there was no server");
+    assert_eq!(error.to_string(), "did not start");
 }
 
 #[test]
