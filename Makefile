@@ -24,9 +24,12 @@ lint:
 	cargo clippy --workspace --all-targets $(TESTING) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(TESTING)
 
-# Measures a running node with real sockets and writes docs/BENCHMARKS.md.
-bench: build
-	cargo run --release --package greenroom-bench
+# Measures a running node with real sockets beside the floor (about a quarter of an hour) and writes docs/BENCHMARKS.md.
+# BENCH takes options: make bench BENCH='--case fanout --runs 1'.
+bench:
+	cargo build --release --package greenroom --package greenroom-bench
+	target/release/greenroom-bench run --node target/release/greenroom $(BENCH)
+	target/release/greenroom-bench report
 
 # The validation report: docs/REPORT.md.
 report:

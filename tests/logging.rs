@@ -2,6 +2,7 @@
 
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     reason = "a helper of a test fails by panicking, as the test does"
 )]
 
@@ -9,11 +10,25 @@ use std::process::Command;
 
 use greenroom::config::sections::{Log, LogFormat};
 
-/// Not a test of its own: what the tests below run as a process.
-#[test]
-#[ignore = "run as a process by the other tests"]
-fn child() {
-    let level = std::env::var("CHILD_LEVEL").unwrap();
+/// Set in a test's own second process, which logs at that level, panics in a thread, and ends.
+const LEVEL: &str = "TEST_PANICS_AT_LEVEL";
+
+/// What a test's second process wrote to standard error; in that process itself, `None` after the panic.
+fn told_by_child(test: &str, level: &str) -> Option<String> {
+    if let Ok(level) = std::env::var(LEVEL) {
+        panic_in_a_thread(level);
+        return None;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--exact", test, "--nocapture"])
+        .env_remove("RUST_BACKTRACE");
+    let output = command.env(LEVEL, level).output().unwrap();
+    assert!(output.status.success());
+    Some(String::from_utf8(output.stderr).unwrap())
+}
+
+fn panic_in_a_thread(level: String) {
     let log = Log {
         format: LogFormat::Json,
         level,
@@ -24,19 +39,12 @@ fn child() {
     assert!(joined.is_err());
 }
 
-fn told_by_child(level: &str) -> String {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "child", "--ignored", "--nocapture"])
-        .env_remove("RUST_BACKTRACE");
-    let output = command.env("CHILD_LEVEL", level).output().unwrap();
-    assert!(output.status.success());
-    String::from_utf8(output.stderr).unwrap()
-}
-
 #[test]
 fn a_panic_is_told_once_with_message_place_thread_and_worker() {
-    let told = told_by_child("info");
+    let test = "a_panic_is_told_once_with_message_place_thread_and_worker";
+    let Some(told) = told_by_child(test, "info") else {
+        return;
+    };
     assert_eq!(told.matches("boom 7").count(), 1, "{told}");
     let line: serde_json::Value = serde_json::from_str(told.trim()).unwrap();
     assert_eq!(
@@ -58,6 +66,9 @@ fn a_panic_is_told_once_with_message_place_thread_and_worker() {
 
 #[test]
 fn a_panic_is_told_once_even_when_the_filter_drops_it() {
-    let told = told_by_child("off");
+    let test = "a_panic_is_told_once_even_when_the_filter_drops_it";
+    let Some(told) = told_by_child(test, "off") else {
+        return;
+    };
     assert_eq!(told.matches("boom 7").count(), 1, "{told}");
 }

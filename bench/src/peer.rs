@@ -7,6 +7,7 @@ use std::process::Command;
 
 use crate::process::{Cores, Readiness, Server, free_port};
 use crate::protocol::Protocol;
+use crate::socket;
 
 /// The name of the floor, which ratios refer to.
 pub const FLOOR: &str = "floor";
@@ -101,6 +102,7 @@ impl Peer {
                 command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
                 let settings = NODE_SETTINGS
                     .into_iter()
+                    .chain(socket::without_pacing())
                     .chain(settings.iter().map(String::as_str));
                 settings.for_each(|setting| {
                     command.args(["--set", setting]);

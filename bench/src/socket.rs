@@ -18,6 +18,13 @@ pub fn congestion_control() -> String {
         .to_owned()
 }
 
+/// The setting that keeps a node's connections from being paced, where they would be.
+pub fn without_pacing() -> Option<&'static str> {
+    congestion_control()
+        .starts_with("bbr")
+        .then_some("tcp_congestion=reno")
+}
+
 /// Sets a socket up; accepted sockets inherit the congestion control of their listener.
 pub fn tune(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;

@@ -182,7 +182,7 @@ async fn cleans_up_disconnection() {
     closes
         .send_raw(tokio_tungstenite::tungstenite::Message::Close(None))
         .await;
-    closes.to_the_end().await;
+    closes.read_to_the_end().await;
     cut.cut();
     reset.reset();
     let last_event_id = stream.cut();

@@ -161,7 +161,7 @@ impl Raw {
     }
 
     /// Reads to the end.
-    pub async fn to_the_end(&mut self) -> Vec<u8> {
+    pub async fn read_to_the_end(&mut self) -> Vec<u8> {
         while self.read_more().await {}
         std::mem::take(&mut self.read)
     }

@@ -157,7 +157,7 @@ impl Ws {
     }
 
     /// Reads to the end: what came, and the close frame if there was one.
-    pub async fn to_the_end(&mut self) -> (Vec<Value>, Option<(u16, String)>) {
+    pub async fn read_to_the_end(&mut self) -> (Vec<Value>, Option<(u16, String)>) {
         let mut frames = Vec::new();
         loop {
             match self.next().await {

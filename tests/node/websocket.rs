@@ -53,7 +53,7 @@ async fn a_request_that_is_no_handshake_is_refused() {
         raw.send(HANDSHAKE.replace(line, without).as_bytes()).await;
         let head = raw.head().await;
         assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
-        let body = String::from_utf8(raw.to_the_end().await).unwrap();
+        let body = String::from_utf8(raw.read_to_the_end().await).unwrap();
         assert!(body.contains("\"bad_request\""), "{body}");
     }
 }
@@ -475,7 +475,7 @@ async fn a_close_is_answered_with_the_clients_own_code() {
             reason: "bye".into(),
         });
         ws.send_raw(Message::Close(frame)).await;
-        let (frames, closed) = ws.to_the_end().await;
+        let (frames, closed) = ws.read_to_the_end().await;
         assert_eq!(
             (frames, closed.map(|(code, _)| code)),
             (Vec::<Value>::new(), Some(code))
