@@ -1,6 +1,6 @@
 //! Publishing into rooms, and their history.
 
-use actix_web::web::{Bytes, Path, Query};
+use actix_web::web::{Path, Query};
 use actix_web::{HttpRequest, HttpResponse};
 use greenroom_actors::logic::bus_log;
 use greenroom_actors::logic::event::{Draft, Event};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use utoipa::IntoParams;
 
 use super::ApiError;
-use super::shapes::{ErrorShape, Here, HistoryPage, PublishBody, Published, read_json, receipt_json};
+use super::shapes::{Body, ErrorShape, Here, HistoryPage, PublishBody, Published, read_json, receipt_json};
 
 /// Events in a page where the caller does not say.
 const PAGE_DEFAULT: usize = 100;
@@ -34,6 +34,7 @@ const PAGE_BYTES: usize = 4 << 20;
     responses(
         (status = 202, description = "Accepted", body = Published),
         (status = 400, description = "Not JSON, or a name that is none", body = ErrorShape),
+        (status = 408, description = "The body did not come in time", body = ErrorShape),
         (status = 409, description = "`id_reused`", body = ErrorShape),
         (status = 413, description = "Over the limit", body = ErrorShape),
         (status = 415, description = "Not application/json", body = ErrorShape),
@@ -45,7 +46,7 @@ pub async fn publish(
     here: Here,
     request: HttpRequest,
     room: Path<String>,
-    body: Bytes,
+    Body(body): Body,
 ) -> Result<HttpResponse, ApiError> {
     let PublishBody {
         event,

@@ -3,6 +3,7 @@
 mod error;
 mod events;
 mod ops;
+mod patience;
 mod presence;
 mod shapes;
 mod sse;
@@ -17,15 +18,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::body::BoxBody;
-use actix_http::{HttpService, Request, Response};
+use actix_http::{HttpService, Protocol, Request, Response};
 use actix_server::Server;
-use actix_service::{ServiceFactory, ServiceFactoryExt as _, map_config};
+use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::{App, Resource, web};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::shards::{Thread, ThreadParts};
+use patience::Patience;
 
 pub use error::ApiError;
 pub use ops::openapi_json;
@@ -123,7 +126,7 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
     let server = builder.listen("http", listener, move || {
         let thread = Thread::start(&site.parts);
         let draining = site.draining.clone();
-        HttpService::build()
+        let http = HttpService::build()
             .local_addr(local)
             .client_request_timeout(HEAD_WITHIN)
             .keep_alive(KEEP_ALIVE)
@@ -132,8 +135,12 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
             // Without it, connections that are merely kept alive would be waited for.
             .graceful_shutdown_signal(move || begun(draining.clone()))
             .upgrade(upgrade::service(site.clone(), thread.clone()))
-            .finish(app(&site, &thread))
-            .tcp()
+            .finish(app(&site, &thread));
+        fn_service(|stream: TcpStream| async move {
+            let address = stream.peer_addr().ok();
+            Ok((Patience::new(stream), Protocol::Http1, address))
+        })
+        .and_then(http)
     })?;
     Ok(server.run())
 }

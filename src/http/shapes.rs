@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::Bytes;
@@ -17,6 +19,7 @@ use greenroom_actors::peer::{Line, Peer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::{ApiError, Site};
@@ -77,6 +80,30 @@ impl Here {
             connected_ms: (self.thread.desk.clock)(),
         };
         Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes)
+    }
+}
+
+/// The whole body of a request, which has to come in time.
+pub struct Body(pub Bytes);
+
+/// How long a body may take to come.
+const BODY_WITHIN: Duration = Duration::from_secs(10);
+
+impl FromRequest for Body {
+    type Error = actix_web::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Self::Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
+        let comes = timeout(BODY_WITHIN, Bytes::from_request(request, payload));
+        Box::pin(async move {
+            let late = |_| {
+                ApiError(Fault::new(
+                    Code::RequestTimeout,
+                    Code::RequestTimeout.row().meaning,
+                ))
+            };
+            comes.await.map_err(late)?.map(Self)
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use greenroom_actors::logic::publication::{self, Typed};
 
 use super::ApiError;
 use super::events::{idempotency_key, send};
-use super::shapes::{ErrorShape, Here, Published, check_json};
+use super::shapes::{Body, ErrorShape, Here, Published, check_json};
 
 async fn publish(
     here: Here,
@@ -43,12 +43,13 @@ macro_rules! typed_routes {
             responses(
                 (status = 202, description = "Accepted", body = Published),
                 (status = 400, description = "Not a JSON object, or an id that makes no room name", body = ErrorShape),
+                (status = 408, description = "The body did not come in time", body = ErrorShape),
                 (status = 415, description = "Not application/json", body = ErrorShape),
                 (status = 422, description = "The payload does not hold; details name the field", body = ErrorShape),
                 (status = 503, description = "Try again", body = ErrorShape),
             ),
         )]
-        pub async fn $name(here: Here, request: HttpRequest, id: Path<String>, body: Bytes) -> Result<HttpResponse, ApiError> {
+        pub async fn $name(here: Here, request: HttpRequest, id: Path<String>, Body(body): Body) -> Result<HttpResponse, ApiError> {
             let typed = Typed { known: Known::$known, event: $event, field: $field, id: &id };
             publish(here, request, typed, body).await
         }

@@ -18,8 +18,8 @@ use bytes::{Bytes, BytesMut};
 use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::peer::Line;
 use greenroom_actors::session::SessionActor;
-use tokio::net::TcpStream;
 
+use super::patience::Patience;
 use super::shapes::Here;
 use super::{Site, app};
 use crate::adapters::tcp_wire::TcpWire;
@@ -33,7 +33,8 @@ pub struct TakeOver {
     pub address: Option<SocketAddr>,
 }
 
-type Upgraded = (Request, Framed<TcpStream, h1::Codec>);
+type Connection = Framed<Patience, h1::Codec>;
+type Upgraded = (Request, Connection);
 
 /// The service for requests with an Upgrade header.
 pub fn service(
@@ -56,12 +57,7 @@ pub fn service(
     })
 }
 
-async fn answer<S>(
-    app: &S,
-    here: &Here,
-    request: Request,
-    framed: Framed<TcpStream, h1::Codec>,
-) -> Result<(), actix_web::Error>
+async fn answer<S>(app: &S, here: &Here, request: Request, framed: Connection) -> Result<(), actix_web::Error>
 where
     S: Service<Request, Response = Response<BoxBody>, Error = Response<BoxBody>>,
 {
@@ -80,10 +76,7 @@ where
 }
 
 /// Sends an ordinary answer and ends the connection.
-async fn refuse(
-    response: Response<BoxBody>,
-    framed: Framed<TcpStream, h1::Codec>,
-) -> Result<(), actix_web::Error> {
+async fn refuse(response: Response<BoxBody>, framed: Connection) -> Result<(), actix_web::Error> {
     let (mut response, body) = response.into_parts();
     response.head_mut().set_connection_type(ConnectionType::Close);
     let body = actix_http::body::to_bytes(body)
@@ -96,14 +89,9 @@ async fn refuse(
 }
 
 /// Starts the session.
-fn begin(
-    here: &Here,
-    take_over: &TakeOver,
-    response: &Response<BoxBody>,
-    framed: Framed<TcpStream, h1::Codec>,
-) {
+fn begin(here: &Here, take_over: &TakeOver, response: &Response<BoxBody>, framed: Connection) {
     let parts = framed.into_parts();
-    let line = Line::Socket(TcpWire::new(parts.io));
+    let line = Line::Socket(TcpWire::new(parts.io.into_inner()));
     let desk = &here.thread.desk;
     let peer = desk.hub.add(here.peer(take_over.protocol, "websocket", line));
     tracing::debug!(session = %peer.card.id, address = ?take_over.address, "connected");

@@ -73,6 +73,7 @@ catalogue! {
     PositionInvalid     "position_invalid"       400 false "The position is not one that this service gave out.";
     NotFound            "not_found"              404 false "There is nothing at this path.";
     MethodNotAllowed    "method_not_allowed"     405 false "This path does not take this method.";
+    RequestTimeout      "request_timeout"        408 false "The request's body did not come in time.";
     IdReused            "id_reused"              409 false "This event id was used before with other content.";
     SinceNotFirst       "since_not_first"        409 false "Only the first join of a connection may carry a position to resume from.";
     HistoryGone         "history_gone"           410 false "The history no longer reaches back to this position.";

@@ -64,6 +64,10 @@ impl<W: Wire> RoomRegistry<W> {
         for peer in self.deps.hub.all() {
             if peer.cut_off_ms.get() <= now_ms {
                 peer.kill();
+                if matches!(peer.line, Line::Stream) {
+                    // Its body is not asked again while its client takes nothing.
+                    self.deps.hub.remove(&peer);
+                }
                 continue;
             }
             match &peer.line {

@@ -1,0 +1,92 @@
+//! A connection of the HTTP server that is given up when its client takes nothing for too long.
+//!
+//! The server itself waits for ever: a client that asks for a stream or a large answer and reads none of it would keep
+//! the connection, its buffers and what the response holds.
+
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep};
+
+/// How long a client may take no byte of what waits for it.
+const TAKES_SOMETHING_WITHIN: Duration = Duration::from_secs(10);
+
+/// See the module's description.
+pub struct Patience {
+    stream: TcpStream,
+    /// Runs while the client takes nothing.
+    runs_out: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    /// With a connection. Small answers are sent at once.
+    pub fn new(stream: TcpStream) -> Self {
+        // Only a socket that is gone already refuses, and reading will tell.
+        let _ = stream.set_nodelay(true);
+        let runs_out = None;
+        Self { stream, runs_out }
+    }
+
+    /// The connection, for whoever looks after it better.
+    pub fn into_inner(self) -> TcpStream {
+        self.stream
+    }
+
+    /// What became of a write, or that patience has run out.
+    fn judge<T>(&mut self, task: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.runs_out = None;
+            return written;
+        }
+        let runs_out = self
+            .runs_out
+            .get_or_insert_with(|| Box::pin(sleep(TAKES_SOMETHING_WITHIN)));
+        runs_out
+            .as_mut()
+            .poll(task)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Patience {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(task, buffer)
+    }
+}
+
+impl AsyncWrite for Patience {
+    fn poll_write(mut self: Pin<&mut Self>, task: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(task, bytes);
+        self.judge(task, written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        task: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(task, slices);
+        self.judge(task, written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(task)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(task)
+    }
+}
