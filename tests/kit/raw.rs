@@ -108,6 +108,8 @@ impl Raw {
     pub async fn take(&mut self, bytes: usize) -> Option<Vec<u8>> {
         while self.read.len() < bytes {
             if !self.read_more().await {
+                // What is less than was to be read belongs to nothing.
+                self.read.clear();
                 return None;
             }
         }
@@ -146,17 +148,23 @@ impl Raw {
         serde_json::from_slice(&payload).unwrap()
     }
 
-    /// Reads to the end; returns the code of the close frame, if there was one.
-    pub async fn close_code(&mut self) -> Option<u16> {
-        let mut code = None;
-        while let Some((opcode, payload)) = self.frame().await {
+    /// Reads up to the close frame; returns its code, if there was one.
+    pub async fn close_code_frame(&mut self) -> Option<u16> {
+        loop {
+            let (opcode, payload) = self.frame().await?;
             if opcode == CLOSE {
-                code = Some(match payload[..] {
+                return Some(match payload[..] {
                     [high, low, ..] => u16::from_be_bytes([high, low]),
                     _ => 1005,
                 });
             }
         }
+    }
+
+    /// Reads to the end; returns the code of the close frame, if there was one.
+    pub async fn close_code(&mut self) -> Option<u16> {
+        let code = self.close_code_frame().await;
+        assert!(self.frame().await.is_none(), "nothing follows a close frame");
         code
     }
 
