@@ -93,6 +93,7 @@ impl<W: Wire> Hub<W> {
         let key = peer.key.replace(PeerKey::MAX);
         if key != PeerKey::MAX && self.peers.borrow_mut().try_remove(key).is_some() {
             peer.set(CLOSED);
+            tracing::debug!(session = %peer.card.id, transport = peer.card.transport, "disconnected");
             self.stats.connections.sub(1);
             self.gone.borrow_mut().push(peer.clone());
             self.wake();

@@ -97,6 +97,8 @@ pub struct SessionActor<W: Wire> {
     /// What had been read before the socket was handed over.
     early: BytesMut,
     in_flight: usize,
+    /// At level debug only, because a span that is kept costs memory on every idle connection.
+    span: tracing::Span,
     /// Whether a join has been asked: only the first may carry a position.
     joined: bool,
 }
@@ -105,12 +107,14 @@ impl<W: Wire> SessionActor<W> {
     /// A session for a connection that is in the hub already.
     pub fn new(peer: Rc<Peer<W>>, desk: Rc<Desk<W>>, early: BytesMut) -> Self {
         let decoder = Decoder::new(desk.frames);
+        let span = tracing::debug_span!("connection", session = %peer.card.id);
         Self {
             peer,
             desk,
             decoder,
             early,
             in_flight: 0,
+            span,
             joined: false,
         }
     }
@@ -374,6 +378,8 @@ impl<W: Wire> ActorFuture<SessionActor<W>> for Life {
         ctx: &mut Context<SessionActor<W>>,
         task: &mut TaskContext<'_>,
     ) -> Poll<()> {
+        let span = act.span.clone();
+        let _within = span.enter();
         let known = act
             .peer
             .task

@@ -252,12 +252,12 @@ async fn a_head_that_does_not_come_holds_no_connection() {
     let node = Process::start(&[]);
     let silent = async {
         let mut raw = Raw::connect(node.address).await;
-        raw.to_the_end().await;
+        raw.read_to_the_end().await;
     };
     let begun = async {
         let mut raw = Raw::connect(node.address).await;
         raw.send(b"GET /livez HTTP/1.1\r\nho").await;
-        let answer = String::from_utf8(raw.to_the_end().await).unwrap();
+        let answer = String::from_utf8(raw.read_to_the_end().await).unwrap();
         assert!(
             answer.is_empty() || answer.starts_with("HTTP/1.1 408 "),
             "{answer}"
@@ -282,7 +282,7 @@ async fn a_body_that_does_not_come_holds_no_connection() {
     let head = "POST /v1/rooms/lobby/events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
         content-length: 100\r\n\r\n{\"event\":";
     raw.send(head.as_bytes()).await;
-    let answer = String::from_utf8(raw.to_the_end().await).unwrap();
+    let answer = String::from_utf8(raw.read_to_the_end().await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("\"request_timeout\""), "{answer}");
 }
