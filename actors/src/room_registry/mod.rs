@@ -296,7 +296,9 @@ impl<W: Wire> Handler<FromBus> for RoomRegistry<W> {
     fn handle(&mut self, message: FromBus, ctx: &mut Self::Context) {
         match message {
             FromBus::Event(event) => self.fan_out(&event, ctx),
-            FromBus::Subscribed { rooms, at } => self.confirmed(&rooms, at, ctx),
+            // Before that, who waits for these rooms cannot be answered, and the attachment confirms them once more.
+            FromBus::Subscribed { rooms, at } if self.state.attached => self.confirmed(&rooms, at, ctx),
+            FromBus::Subscribed { .. } => {}
         }
         // Whatever did not fit into the mailbox is in the history.
         if self.state.attached && self.deps.behind.load(std::sync::atomic::Ordering::Relaxed) {
