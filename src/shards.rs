@@ -27,6 +27,8 @@ static NEXT_SHARD: AtomicU32 = AtomicU32::new(0);
 /// How to reach a shard from any thread.
 #[derive(Clone)]
 pub struct ShardDoor {
+    /// Which shard.
+    pub shard: ShardId,
     /// Publish an event.
     pub publish: Recipient<Publish>,
     /// Hear rooms.
@@ -46,6 +48,7 @@ pub struct ShardDoor {
 /// The doors of a node's shards, in the order in which they began.
 #[derive(Clone)]
 pub struct Shards {
+    named: Arc<AtomicU32>,
     doors: Arc<Mutex<BTreeMap<ShardId, ShardDoor>>>,
     count: watch::Sender<usize>,
 }
@@ -53,6 +56,7 @@ pub struct Shards {
 impl Default for Shards {
     fn default() -> Self {
         Self {
+            named: Arc::default(),
             doors: Arc::default(),
             count: watch::Sender::new(0),
         }
@@ -75,6 +79,11 @@ impl Shards {
     /// Connections on all shards.
     pub fn connections(&self) -> u64 {
         self.all().iter().map(|door| door.stats.connections.get()).sum()
+    }
+
+    /// A name for one more shard's worker; threads begin at the same time.
+    fn name(&self) -> String {
+        format!("rooms-{}", self.named.fetch_add(1, Ordering::Relaxed))
     }
 
     fn add(&self, shard: ShardId, door: ShardDoor) {
@@ -129,11 +138,12 @@ impl Thread {
             attach: parts.bridge.clone().recipient(),
             interest: parts.bridge.clone().recipient(),
         };
-        let name = format!("rooms-{}", parts.shards.all().len());
+        let name = parts.shards.name();
         let registry = parts.supervisor.start(&name, parts.policy.clone(), |_| {
             RoomRegistry::new(shard, hub.clone(), settings.clone(), neighbours)
         });
         let door = ShardDoor {
+            shard,
             publish: registry.clone().recipient(),
             watch: registry.clone().recipient(),
             unwatch: registry.clone().recipient(),

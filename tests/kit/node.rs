@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use actix_rt::System;
-use greenroom::actors::ports::Bus;
+use greenroom::actors::ports::{Bus, ShardId};
 use greenroom::actors::supervise::{Phase, Supervisor};
 use greenroom::config::Config;
 use greenroom::node::{Ended, Node, embedded_bus};
@@ -33,6 +33,8 @@ pub struct TestNode {
     pub name: String,
     /// Its supervisor, with the switch that makes workers panic.
     pub supervisor: Supervisor,
+    /// Its shards, by their numbers within this process.
+    pub shards: Vec<ShardId>,
     /// Its requests.
     pub http: Http,
     stop: Option<oneshot::Sender<()>>,
@@ -61,16 +63,18 @@ impl TestNode {
             System::new().block_on(async move {
                 let node = Node::start_on(config, bus).await.unwrap();
                 let name = node.name().to_owned();
-                let _ = tell.send((node.address(), name, node.supervisor().clone()));
+                let shards = node.shards().all().iter().map(|door| door.shard).collect();
+                let _ = tell.send((node.address(), name, node.supervisor().clone(), shards));
                 // A test that has ended counts as one that wants the node stopped.
                 node.run(async move { drop(stopped.await) }).await
             })
         });
-        let (address, name, supervisor) = within("a node to start", told).await.unwrap();
+        let (address, name, supervisor, shards) = within("a node to start", told).await.unwrap();
         Self {
             address,
             name,
             supervisor,
+            shards,
             http: Http::new(address),
             stop: Some(stop),
             thread: Some(thread),
