@@ -62,6 +62,7 @@ impl Rooms {
             Fault::new(Code::EventNameInvalid, message)
         })?;
         let stamp = self.stamp();
+        let written = raw(data)?;
         let mut data = serde_json::to_value(data).map_err(|error| unwritable(&error))?;
         if let Value::Object(fields) = &mut data {
             fields
@@ -75,7 +76,9 @@ impl Rooms {
             data: Some(data),
             ..Publication::default()
         };
-        publication::check_to(publication, rooms, stamp, &self.limits)
+        let mut draft = publication::check_to(publication, rooms, stamp, &self.limits)?;
+        draft.written = Some(written.get().to_owned().into());
+        Ok(draft)
     }
 
     fn stamp(&self) -> Stamp {
