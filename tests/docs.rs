@@ -1,10 +1,5 @@
 //! README.md and ARCHITECTURE.md against the code: what is there is listed, and what is named is there.
 
-#![expect(
-    clippy::unwrap_used,
-    reason = "a helper of a test fails by panicking, as the test does"
-)]
-
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
