@@ -100,52 +100,57 @@ fn an_event_for_several_rooms_reaches_a_connection_once() {
     });
 }
 
+/// Commands in order, each with the type of its answer and, of an error, the code.
+fn commands() -> Vec<(Value, &'static str, Option<&'static str>)> {
+    vec![
+        (json!({"type": "join", "room": "a", "ref": "x"}), "joined", None),
+        (
+            json!({"type": "presence", "room": "a", "ref": 2}),
+            "presence",
+            None,
+        ),
+        (
+            json!({"type": "publish", "room": "a", "event": "e", "data": null, "ref": 3}),
+            "published",
+            None,
+        ),
+        (json!({"type": "ping", "ref": 4}), "pong", None),
+        (json!({"type": "leave", "room": "a", "ref": 5}), "left", None),
+        (
+            json!({"type": "join", "room": "a b", "ref": 6}),
+            "error",
+            Some("room_name_invalid"),
+        ),
+        (
+            json!({"type": "join", "room": "a", "since": "0-0", "ref": 7}),
+            "error",
+            Some("since_not_first"),
+        ),
+        (json!({"type": "dance", "ref": 8}), "error", Some("bad_request")),
+        (
+            json!({"type": "join", "room": 7, "ref": 9}),
+            "error",
+            Some("bad_request"),
+        ),
+        (
+            json!({"type": "publish", "room": "a", "event": "connect", "ref": 10}),
+            "error",
+            Some("event_name_invalid"),
+        ),
+        (
+            json!({"type": "publish", "room": "a", "event": "agent-thought", "data": {}, "ref": 11}),
+            "error",
+            Some("payload_invalid"),
+        ),
+    ]
+}
+
 #[test]
 fn every_command_is_answered_with_its_ref() {
     on_virtual_time(async {
         let universe = Universe::new(1, 1, Limits::default(), |_| {});
         let mut client = universe.nodes[0].shards[0].connect();
-        for (command, answer, code) in [
-            (json!({"type": "join", "room": "a", "ref": "x"}), "joined", None),
-            (
-                json!({"type": "presence", "room": "a", "ref": 2}),
-                "presence",
-                None,
-            ),
-            (
-                json!({"type": "publish", "room": "a", "event": "e", "data": null, "ref": 3}),
-                "published",
-                None,
-            ),
-            (json!({"type": "ping", "ref": 4}), "pong", None),
-            (json!({"type": "leave", "room": "a", "ref": 5}), "left", None),
-            (
-                json!({"type": "join", "room": "a b", "ref": 6}),
-                "error",
-                Some("room_name_invalid"),
-            ),
-            (
-                json!({"type": "join", "room": "a", "since": "0-0", "ref": 7}),
-                "error",
-                Some("since_not_first"),
-            ),
-            (json!({"type": "dance", "ref": 8}), "error", Some("bad_request")),
-            (
-                json!({"type": "join", "room": 7, "ref": 9}),
-                "error",
-                Some("bad_request"),
-            ),
-            (
-                json!({"type": "publish", "room": "a", "event": "connect", "ref": 10}),
-                "error",
-                Some("event_name_invalid"),
-            ),
-            (
-                json!({"type": "publish", "room": "a", "event": "agent-thought", "data": {}, "ref": 11}),
-                "error",
-                Some("payload_invalid"),
-            ),
-        ] {
+        for (command, answer, code) in commands() {
             client.send(&command);
             universe.settle().await;
             let frames = client.read();
