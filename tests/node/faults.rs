@@ -235,7 +235,7 @@ async fn a_node_ends_when_a_worker_panics_too_often() {
         assert_eq!(node.ended().await, Ended::GaveUp(worker.to_owned()));
         for client in &mut clients {
             // Those of the shard that was given up are cut, the others are told.
-            let (_, closed) = client.to_the_end().await;
+            let (_, closed) = client.read_to_the_end().await;
             assert!(closed.is_none_or(|(code, _)| code == 1012));
         }
     }
@@ -256,7 +256,7 @@ async fn the_process_of_a_node_that_gives_up_fails() {
     // Answered by the bus, before the shard hands it on and falls over.
     node.http.publish("lobby", "note", 1).await;
     assert_eq!(node.ended().await.code(), Some(1));
-    assert_eq!(member.to_the_end().await, (vec![], None));
+    assert_eq!(member.read_to_the_end().await, (vec![], None));
 }
 
 /// The node of the test above: `greenroom serve` itself, but its only shard panics at the first event, and may not.
@@ -283,7 +283,7 @@ fn child() {
 
 /// What a WebSocket client hears of a node that shuts down: where it is, when to come back, and the close frame.
 async fn is_told_to_come_back(mut client: Ws, retry_ms: u64) {
-    let (frames, closed) = client.to_the_end().await;
+    let (frames, closed) = client.read_to_the_end().await;
     let [notice] = frames.as_slice() else {
         panic!("one notice, not {frames:?}")
     };
@@ -354,7 +354,7 @@ async fn a_publish_in_flight_is_answered_while_the_node_stops() {
     })
     .await;
     raw.send(&body.as_bytes()[5..]).await;
-    let answer = String::from_utf8(raw.to_the_end().await).unwrap();
+    let answer = String::from_utf8(raw.read_to_the_end().await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
     assert_eq!(node.ended().await.code(), Some(0));
 }
@@ -376,7 +376,7 @@ async fn commands_in_flight_are_answered_while_the_node_stops() {
             node.signal("TERM");
         }
     }
-    let (frames, closed) = ws.to_the_end().await;
+    let (frames, closed) = ws.read_to_the_end().await;
     answered += frames.iter().filter(|frame| frame["type"] == "published").count();
     assert!(answered > 0, "{frames:?}");
     assert_eq!(closed.unwrap().0, 1012);
