@@ -140,6 +140,11 @@ impl TestNode {
     pub async fn crash(&self, worker: &str) {
         let before = self.panics(worker);
         assert!(self.supervisor.crash(worker), "there is no worker {worker}");
+        self.until_restarted(worker, before).await;
+    }
+
+    /// Awaits that a worker runs again after more panics than `before`.
+    pub async fn until_restarted(&self, worker: &str, before: u32) {
         eventually(&format!("{worker} to run again"), || async {
             let board = self.supervisor.workers().borrow().clone();
             self.panics(worker) > before && board[worker].phase == Phase::Running
@@ -147,7 +152,8 @@ impl TestNode {
         .await;
     }
 
-    fn panics(&self, worker: &str) -> u32 {
+    /// How often a worker was restarted after a panic.
+    pub fn panics(&self, worker: &str) -> u32 {
         self.supervisor.workers().borrow()[worker].restarts.panics
     }
 
