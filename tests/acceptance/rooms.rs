@@ -130,7 +130,7 @@ async fn throttles_to_ten_a_second() {
 
 /// The thoughts in a payload: one, or those that were merged.
 fn texts_of(data: &Value) -> Vec<String> {
-    let text = |data: &Value| data["thought"].as_str().unwrap().to_owned();
+    let text = |data: &Value| data["thought"].as_str().expect("a text").to_owned();
     let Some(merged) = data["thoughts"].as_array() else {
         return vec![text(data)];
     };
@@ -167,7 +167,7 @@ async fn tracks_new_connection() {
 }
 
 fn id_of(row: &Value) -> &str {
-    row["id"].as_str().unwrap()
+    row["id"].as_str().expect("an id")
 }
 
 #[tokio::test]

@@ -93,7 +93,7 @@ async fn crashes_lose_and_repeat_nothing(worker: &str) {
     }
     audience.heard_nothing_more(&node).await;
     let workers = node.http.get("/v1/workers").await.ok();
-    let rows = workers["workers"].as_array().unwrap();
+    let rows = workers["workers"].as_array().expect("a list");
     let row = rows.iter().find(|row| row["name"] == worker).unwrap();
     assert_eq!(row["restarts"], json!({"panics": 15, "outages": 0}));
     assert!(
@@ -242,31 +242,30 @@ async fn a_node_ends_when_a_worker_panics_too_often() {
     }
 }
 
-/// A variable that makes this program a node: see [`the_process_of_a_node_that_gives_up_fails`].
+/// A variable that makes this program a node: see [`be_a_node_that_gives_up`].
 const CHILD: &str = "GREENROOM_TEST_CHILD";
 
-#[tokio::test]
-async fn the_process_of_a_node_that_gives_up_fails() {
+#[test]
+fn the_process_of_a_node_that_gives_up_fails() {
+    if std::env::var_os(CHILD).is_some() {
+        be_a_node_that_gives_up();
+    }
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "faults::child", "--ignored", "--nocapture"])
-        .env(CHILD, "1");
-    let mut node = Process::from(command);
-    let mut member = Ws::connect(node.address).await;
-    member.join(&["lobby"], None).await;
-    // Answered by the bus, before the shard hands it on and falls over.
-    node.http.publish("lobby", "note", 1).await;
-    assert_eq!(node.ended().await.code(), Some(1));
-    assert_eq!(member.read_to_the_end().await, (vec![], None));
+    let this = "faults::the_process_of_a_node_that_gives_up_fails";
+    command.args(["--exact", this, "--nocapture"]).env(CHILD, "1");
+    actix_rt::System::new().block_on(async {
+        let mut node = Process::from(command);
+        let mut member = Ws::connect(node.address).await;
+        member.join(&["lobby"], None).await;
+        // Answered by the bus, before the shard hands it on and falls over.
+        node.http.publish("lobby", "note", 1).await;
+        assert_eq!(node.ended().await.code(), Some(1));
+        assert_eq!(member.read_to_the_end().await, (vec![], None));
+    });
 }
 
-/// The node of the test above: `greenroom serve` itself, but its only shard panics at the first event, and may not.
-#[test]
-#[ignore = "not a test: the process that another test starts"]
-fn child() {
-    if std::env::var_os(CHILD).is_none() {
-        return;
-    }
+/// `greenroom serve` itself, but its only shard panics at the first event, and may not.
+fn be_a_node_that_gives_up() -> ! {
     let settings = [
         "listen=127.0.0.1:0",
         "workers=1",

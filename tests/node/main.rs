@@ -1,5 +1,11 @@
 //! A running node as clients, operators and embedding programs see it, by subject.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a helper of a test fails by panicking, as the test does"
+)]
+
 #[path = "../kit/mod.rs"]
 mod kit;
 
