@@ -1,5 +1,6 @@
 //! What tests of actors need: virtual time and probes. Never part of a released binary.
 
+pub mod slow_bus;
 pub mod universe;
 pub mod wire;
 

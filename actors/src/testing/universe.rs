@@ -1,6 +1,9 @@
 //! Nodes in one thread on virtual time: the real actors over the embedded bus and connections in memory.
 
-use super::wire::{Client, MemoryWire, connection};
+use super::{
+    slow_bus::SlowBus,
+    wire::{Client, MemoryWire, WINDOW, connection},
+};
 use crate::{
     embedded_bus::EmbeddedBus,
     hub::Hub,
@@ -40,6 +43,8 @@ use tokio::time::Instant;
 pub struct Universe {
     /// The bus.
     pub bus: Arc<EmbeddedBus>,
+    /// The same as the nodes see it: its answers may take their time, and it may be away.
+    pub seen: Arc<SlowBus>,
     /// The nodes.
     pub nodes: Vec<Node>,
     /// Everything the bus handed over, whoever wanted it.
@@ -112,15 +117,50 @@ pub fn patient() -> Policy {
     }
 }
 
+/// What a universe is like.
+pub struct Plan {
+    /// How many nodes.
+    pub nodes: u32,
+    /// How many shards each of them has.
+    pub shards: u32,
+    /// What the bus keeps.
+    pub limits: bus_log::Limits,
+    /// How long the bus takes to answer.
+    pub answers_after: Duration,
+    /// How many messages fit the mailbox of a worker.
+    pub mailbox: usize,
+    /// What the shards are told.
+    pub settings: Settings,
+}
+
+impl Plan {
+    /// A universe like the embedded node.
+    pub fn new(nodes: u32, shards: u32) -> Self {
+        Self {
+            nodes,
+            shards,
+            limits: bus_log::Limits::default(),
+            answers_after: Duration::ZERO,
+            mailbox: patient().mailbox,
+            settings: settings("node"),
+        }
+    }
+}
+
 impl Universe {
     /// `nodes` nodes of `shards` shards each. To be called on virtual time.
     pub fn new(nodes: usize, shards: u32, limits: bus_log::Limits, change: impl Fn(&mut Settings)) -> Self {
+        let mut plan = Plan::new(nodes as u32, shards);
+        plan.limits = limits;
+        change(&mut plan.settings);
+        Self::planned(plan)
+    }
+
+    /// A universe as planned. To be called on virtual time.
+    pub fn planned(plan: Plan) -> Self {
         let clock = virtual_clock();
-        let bus = Arc::new(EmbeddedBus::new(
-            Life::from_random(next_id()),
-            limits,
-            clock.clone(),
-        ));
+        let life = Life::from_random(next_id());
+        let bus = Arc::new(EmbeddedBus::new(life, plan.limits.clone(), clock.clone()));
         let (mailbox, witness) = probe();
         let inlet = Inlet {
             shard: ShardId(u32::MAX),
@@ -128,10 +168,16 @@ impl Universe {
             behind: Arc::default(),
         };
         drop(bus.attach(inlet, Vec::new()));
-        let nodes = (0..nodes)
-            .map(|n| Node::new(n as u32, shards, &bus, &clock, &change))
+        let seen = Arc::new(SlowBus::new(bus.clone(), plan.answers_after));
+        let nodes = (0..plan.nodes)
+            .map(|n| Node::new(n, &plan, &seen, &clock))
             .collect();
-        Self { bus, nodes, witness }
+        Self {
+            bus,
+            seen,
+            nodes,
+            witness,
+        }
     }
 
     /// Makes the witness hear these rooms.
@@ -146,30 +192,28 @@ impl Universe {
 }
 
 impl Node {
-    fn new(
-        n: u32,
-        shards: u32,
-        bus: &Arc<EmbeddedBus>,
-        clock: &WallClock,
-        change: &impl Fn(&mut Settings),
-    ) -> Self {
+    fn new(n: u32, plan: &Plan, bus: &Arc<SlowBus>, clock: &WallClock) -> Self {
         let supervisor = Supervisor::seeded(u64::from(n));
-        let port: Arc<dyn Bus> = bus.clone();
-        let bridge = supervisor.start("bridge", patient(), |_| RedisBridge::new(port.clone()));
-        let mut settings = settings(&format!("node-{n}"));
-        change(&mut settings);
-        let settings = Rc::new(settings);
-        let shard = |s| {
-            Shard::new(
-                ShardId(n * 100 + s),
-                &supervisor,
-                &settings,
-                &port,
-                &bridge,
-                clock,
-            )
+        let policy = Policy {
+            mailbox: plan.mailbox,
+            ..patient()
         };
-        let shards = (0..shards).map(shard).collect();
+        let port: Arc<dyn Bus> = bus.clone();
+        let bridge = supervisor.start("bridge", policy.clone(), |_| RedisBridge::new(port.clone()));
+        let settings = Rc::new(Settings {
+            node: format!("node-{n}").into(),
+            ..plan.settings.clone()
+        });
+        let shard = |s| {
+            let id = ShardId(n * 100 + s);
+            let neighbours = Neighbours {
+                bus: port.clone(),
+                attach: bridge.clone().recipient(),
+                interest: bridge.clone().recipient(),
+            };
+            Shard::new(id, &supervisor, policy.clone(), &settings, neighbours, clock)
+        };
+        let shards = (0..plan.shards).map(shard).collect();
         Self {
             supervisor,
             bridge,
@@ -182,25 +226,21 @@ impl Shard {
     fn new(
         id: ShardId,
         supervisor: &Supervisor,
+        policy: Policy,
         settings: &Rc<Settings>,
-        bus: &Arc<dyn Bus>,
-        bridge: &Addr<RedisBridge>,
+        neighbours: Neighbours,
         clock: &WallClock,
     ) -> Self {
         let hub = Hub::new(Arc::new(ShardStats::default()));
-        let neighbours = Neighbours {
-            bus: bus.clone(),
-            attach: bridge.clone().recipient(),
-            interest: bridge.clone().recipient(),
-        };
         let name = format!("rooms-{}", id.0 % 100);
-        let registry = supervisor.start(&name, patient(), |_| {
+        let bus = neighbours.bus.clone();
+        let registry = supervisor.start(&name, policy, |_| {
             RoomRegistry::new(id, hub.clone(), settings.clone(), neighbours)
         });
         let desk = Desk {
             hub,
             registry,
-            bus: bus.clone(),
+            bus,
             publish: publication::Limits::default(),
             frames: ws::Limits {
                 frame_bytes: 256 << 10,
@@ -219,7 +259,12 @@ impl Shard {
 
     /// A client connects by WebSocket.
     pub fn connect(&self) -> Client {
-        let (wire, client) = connection();
+        self.connect_with(WINDOW)
+    }
+
+    /// A client connects whose connection holds `window` bytes that it has not read.
+    pub fn connect_with(&self, window: usize) -> Client {
+        let (wire, client) = connection(window);
         let card = Card {
             id: next_session_id(),
             subject: None,

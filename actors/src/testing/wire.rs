@@ -15,10 +15,11 @@ use std::{
 };
 
 /// What the kernel would buffer for a client that does not read, bytes.
-const WINDOW: usize = 64 << 10;
+pub const WINDOW: usize = 64 << 10;
 
 #[derive(Default)]
 struct Pipe {
+    window: usize,
     to_node: VecDeque<u8>,
     to_client: VecDeque<u8>,
     reader: Option<Waker>,
@@ -65,7 +66,7 @@ impl Wire for MemoryWire {
 
     fn poll_write_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut pipe = self.0.borrow_mut();
-        if pipe.to_client.len() < WINDOW || pipe.client_gone || pipe.node_closed {
+        if pipe.to_client.len() < pipe.window || pipe.client_gone || pipe.node_closed {
             return Poll::Ready(Ok(()));
         }
         pipe.writer = Some(task.waker().clone());
@@ -77,7 +78,7 @@ impl Wire for MemoryWire {
         if pipe.client_gone || pipe.node_shut {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let room = WINDOW - pipe.to_client.len().min(WINDOW);
+        let room = pipe.window - pipe.to_client.len().min(pipe.window);
         if room == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -106,9 +107,10 @@ pub struct Client {
     pub closed: Option<(u16, String)>,
 }
 
-/// The two ends of a connection.
-pub fn connection() -> (MemoryWire, Client) {
+/// The two ends of a connection that holds `window` bytes which the client has not read.
+pub fn connection(window: usize) -> (MemoryWire, Client) {
     let pipe = Rc::<RefCell<Pipe>>::default();
+    pipe.borrow_mut().window = window;
     let limits = Limits {
         frame_bytes: 16 << 20,
         message_bytes: 16 << 20,

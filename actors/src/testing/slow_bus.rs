@@ -1,0 +1,138 @@
+//! A bus whose answers take their time, as those of a bus beyond a network do, and that keeps a record.
+
+use crate::{
+    logic::{
+        bus_log::{Page, Query},
+        event::{Draft, Receipt},
+        position::Life,
+        presence::{Card, SessionId},
+        protocol::Member,
+        room_name::RoomName,
+    },
+    ports::{Bus, BusError, BusGauges, Inlet, PortFuture, ShardId},
+};
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::time::sleep;
+
+/// See the module's description. What a call does, it does at once; only the answer comes later.
+pub struct SlowBus {
+    inner: Arc<dyn Bus>,
+    answers_after: Duration,
+    away: AtomicBool,
+    accepted: Mutex<Vec<(u64, Draft)>>,
+}
+
+impl SlowBus {
+    /// A bus like `inner`, whose answers come later.
+    pub fn new(inner: Arc<dyn Bus>, answers_after: Duration) -> Self {
+        Self {
+            inner,
+            answers_after,
+            away: AtomicBool::new(false),
+            accepted: Mutex::default(),
+        }
+    }
+
+    /// While it is away, the history cannot be read and nobody can attach.
+    pub fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// What was accepted since the last time, with its sequence: only publishing moves the head.
+    pub fn accepted(&self) -> Vec<(u64, Draft)> {
+        std::mem::take(&mut *self.accepted.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn later<T: Send + 'static>(
+        &self,
+        answer: impl FnOnce(&dyn Bus) -> PortFuture<Result<T, BusError>>,
+    ) -> PortFuture<Result<T, BusError>> {
+        if self.away.load(Ordering::Relaxed) {
+            return Box::pin(std::future::ready(Err(BusError::Away("by the test".into()))));
+        }
+        let (answer, after) = (answer(&*self.inner), self.answers_after);
+        Box::pin(async move {
+            if !after.is_zero() {
+                sleep(after).await;
+            }
+            answer.await
+        })
+    }
+}
+
+impl Bus for SlowBus {
+    fn life(&self) -> Life {
+        self.inner.life()
+    }
+
+    fn publish(&self, draft: Draft) -> PortFuture<Result<Receipt, BusError>> {
+        self.later(|bus| {
+            let head = bus.gauges().head;
+            let answer = bus.publish(draft.clone());
+            if bus.gauges().head > head {
+                let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+                accepted.push((head + 1, draft));
+            }
+            answer
+        })
+    }
+
+    fn read(&self, query: Query) -> PortFuture<Result<Page, BusError>> {
+        self.later(|bus| bus.read(query))
+    }
+
+    fn attach(&self, inlet: Inlet, rooms: Vec<RoomName>) -> PortFuture<Result<u64, BusError>> {
+        self.later(|bus| bus.attach(inlet, rooms))
+    }
+
+    fn detach(&self, shard: ShardId) {
+        self.inner.detach(shard);
+    }
+
+    fn subscribe(&self, shard: ShardId, rooms: &[RoomName]) {
+        self.inner.subscribe(shard, rooms);
+    }
+
+    fn unsubscribe(&self, shard: ShardId, rooms: &[RoomName]) {
+        self.inner.unsubscribe(shard, rooms);
+    }
+
+    fn enter(&self, rooms: &[RoomName], card: &Arc<Card>) {
+        self.inner.enter(rooms, card);
+    }
+
+    fn exit(&self, rooms: &[RoomName], session: SessionId) {
+        self.inner.exit(rooms, session);
+    }
+
+    fn members(&self, room: &RoomName) -> PortFuture<Result<Vec<Member>, BusError>> {
+        self.inner.members(room)
+    }
+
+    fn rooms(
+        &self,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> PortFuture<Result<Vec<(RoomName, usize)>, BusError>> {
+        self.inner.rooms(prefix, after, limit)
+    }
+
+    fn tend(&self) {
+        self.inner.tend();
+    }
+
+    fn now_ms(&self) -> i64 {
+        self.inner.now_ms()
+    }
+
+    fn gauges(&self) -> BusGauges {
+        self.inner.gauges()
+    }
+}

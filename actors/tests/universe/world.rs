@@ -1,0 +1,339 @@
+//! Plays a schedule, heals everything, and checks every client against the truth.
+
+use crate::{
+    player::Player,
+    schedule::{CLIENTS, Kind, NODES, ROOMS, SHARDS, Schedule, Setup, Step, names},
+    truth::Truth,
+};
+use greenroom_actors::{
+    logic::{
+        bus_log::Limits,
+        protocol::{Notice, Publication},
+        room_name::RoomName,
+        throttle::{Merge, Rule, Rules},
+    },
+    messages::Announce,
+    peer::Line,
+    ports::Bus,
+    reply::poll_once,
+    room_registry::faults,
+    testing::{
+        on_virtual_time,
+        universe::{Plan, Shard, Universe},
+        wire::Client,
+    },
+};
+use serde_json::{Value, json};
+use std::{collections::BTreeSet, time::Duration};
+use tokio::{task::yield_now, time::sleep};
+
+/// How long everything may take to heal, seconds of virtual time.
+const HEALED_WITHIN: u32 = 400;
+
+/// What a schedule came to.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// What each client noticed.
+    pub diaries: Vec<Vec<String>>,
+    /// Codes with which the node closed connections.
+    pub closes: Vec<u16>,
+    /// The shards' counters, added up.
+    pub counters: Vec<(&'static str, u64)>,
+}
+
+struct World {
+    universe: Universe,
+    truth: Truth,
+    players: Vec<Player>,
+    /// Connections of which the node does not know that nobody is there.
+    half_open: Vec<Client>,
+    window: usize,
+    events: u64,
+}
+
+/// Plays a schedule; panics where something is not as promised.
+pub fn play(schedule: &Schedule) -> Outcome {
+    faults::forget_all();
+    on_virtual_time(async {
+        let mut world = World::new(&schedule.setup);
+        for step in &schedule.steps {
+            world.step(step).await;
+        }
+        world.heal().await;
+        world.check().await;
+        world.outcome()
+    })
+}
+
+fn rules(setup: &Setup) -> Rules {
+    let mut rules = Rules {
+        per_second: setup.per_second,
+        wait_bytes: setup.wait_bytes,
+        ..Rules::default()
+    };
+    let log = Rule {
+        merge: Merge::None,
+        priority: 1,
+        per_second: None,
+    };
+    rules.by_name.insert("log".into(), log);
+    rules
+}
+
+impl World {
+    fn new(setup: &Setup) -> Self {
+        let mut plan = Plan::new(NODES, SHARDS);
+        plan.mailbox = setup.mailbox;
+        plan.answers_after = Duration::from_millis(setup.answers_after_ms);
+        plan.limits = Limits {
+            history_events: setup.history_events,
+            ..Limits::default()
+        };
+        plan.settings.rules = rules(setup);
+        plan.settings.outbox_bytes = setup.outbox_bytes;
+        Self {
+            universe: Universe::planned(plan),
+            truth: Truth::new(setup.per_second > 0),
+            players: (0..CLIENTS).map(|_| Player::default()).collect(),
+            half_open: Vec::new(),
+            window: setup.window,
+            events: 0,
+        }
+    }
+
+    fn shard(&self, shard: usize) -> &Shard {
+        &self.universe.nodes[shard / SHARDS as usize].shards[shard % SHARDS as usize]
+    }
+
+    async fn step(&mut self, step: &Step) {
+        self.truth.listen(&self.universe.seen);
+        match step {
+            Step::Connect { client, shard } => self.connect(*client, *shard),
+            Step::Join { client, rooms } => self.players[*client].join(&names(*rooms)),
+            Step::Leave { client, rooms } => self.players[*client].leave(&names(*rooms), &self.truth),
+            Step::Say {
+                client,
+                rooms,
+                kind,
+                count,
+            } => {
+                for _ in 0..*count {
+                    let (id, frame) = self.event(*kind, 0, &names(*rooms));
+                    self.players[*client].say(frame, id);
+                }
+            }
+            Step::Publish {
+                shard,
+                rooms,
+                kind,
+                count,
+                bytes,
+                twice,
+            } => {
+                for _ in 0..*count {
+                    let (_, frame) = self.event(*kind, *bytes, &names(*rooms));
+                    (0..=u8::from(*twice)).for_each(|_| self.publish(*shard, &frame));
+                }
+            }
+            Step::Read { client } => {
+                self.players[*client].stalled = false;
+                self.players[*client].read(usize::MAX, &self.truth);
+            }
+            Step::Stall { client } => self.players[*client].stalled = true,
+            Step::Cut {
+                client,
+                bytes,
+                half_open,
+            } => {
+                let left = self.players[*client].cut(*bytes, *half_open, &self.truth);
+                self.half_open.extend(left);
+            }
+            Step::Turns(turns) => {
+                for _ in 0..*turns {
+                    yield_now().await;
+                }
+            }
+            Step::Wait { ms } => self.wait(*ms).await,
+            fault => self.fault(fault).await,
+        }
+    }
+
+    async fn fault(&mut self, step: &Step) {
+        match step {
+            Step::Crash { node, worker } => {
+                let name = ["rooms-0", "rooms-1", "bridge"][*worker];
+                assert!(self.universe.nodes[*node].supervisor.crash(name));
+            }
+            Step::FailHalfWay { shard, members } => {
+                faults::fail_half_way(self.shard(*shard).id, *members);
+            }
+            Step::Announce { node } => {
+                let notice = Notice {
+                    r#type: "degraded",
+                    message: "as the schedule says".into(),
+                    retry_in_ms: None,
+                };
+                for shard in &self.universe.nodes[*node].shards {
+                    // A shard that is too busy to say it does not say it.
+                    let _ = shard.desk.registry.try_send(Announce(notice.clone()));
+                }
+            }
+            Step::Away { ms } => {
+                self.universe.seen.set_away(true);
+                self.wait(*ms).await;
+                self.universe.seen.set_away(false);
+                // What a bridge does when its bus is back: it begins anew.
+                for node in &self.universe.nodes {
+                    node.supervisor.crash("bridge");
+                }
+            }
+            other => unreachable!("{other:?} is no fault"),
+        }
+    }
+
+    fn connect(&mut self, client: usize, shard: usize) {
+        if self.players[client].client.is_none() {
+            let connection = self.shard(shard).connect_with(self.window);
+            self.players[client].connect(connection, shard);
+        }
+    }
+
+    /// The next event, with an id of its own.
+    fn event(&mut self, kind: Kind, bytes: usize, rooms: &[&str]) -> (String, Value) {
+        self.events += 1;
+        let id = format!("x{}", self.events);
+        let stamp = "2026-01-01T00:00:00Z";
+        let text = format!("{id}{}", "x".repeat(bytes));
+        let (name, data) = match kind {
+            Kind::Chat => ("chat", json!(text)),
+            Kind::Log => ("log", json!(text)),
+            Kind::Thought(agent) => (
+                "agent-thought",
+                json!({"agentId": agent.to_string(), "thought": text, "timestamp": stamp}),
+            ),
+            Kind::Update(task) => (
+                "task-update",
+                json!({"taskId": task.to_string(), "status": "pending", "message": text, "timestamp": stamp}),
+            ),
+        };
+        let frame = json!({"rooms": rooms, "event": name, "data": data, "id": id});
+        (id, frame)
+    }
+
+    /// As an agent of this process would.
+    fn publish(&mut self, shard: usize, frame: &Value) {
+        let text = |field: &str| frame[field].as_str().expect("text").to_owned();
+        let rooms = frame["rooms"].as_array().expect("rooms");
+        let publication = Publication {
+            rooms: rooms
+                .iter()
+                .map(|room| room.as_str().expect("text").to_owned())
+                .collect(),
+            event: text("event"),
+            data: serde_json::value::to_raw_value(&frame["data"]).ok(),
+            args: None,
+            id: Some(text("id")),
+        };
+        let desk = &self.shard(shard).desk;
+        let draft = desk.draft(publication, None).expect("a publication that holds");
+        drop(desk.bus.publish(draft));
+        self.truth.listen(&self.universe.seen);
+    }
+
+    /// Time passes, and whoever reads reads.
+    async fn wait(&mut self, ms: u64) {
+        let mut left = ms;
+        while left > 0 {
+            let some = left.min(200);
+            sleep(Duration::from_millis(some)).await;
+            left -= some;
+            self.truth.listen(&self.universe.seen);
+            for player in self.players.iter_mut().filter(|player| !player.stalled) {
+                player.read(usize::MAX, &self.truth);
+            }
+        }
+    }
+
+    /// Everybody comes back and reads until nothing more comes.
+    async fn heal(&mut self) {
+        faults::forget_all();
+        for room in 0..ROOMS.len() {
+            // The last word, so that a gap at the end is one in the middle.
+            let (_, frame) = self.event(Kind::Chat, 0, &names(1 << room));
+            self.publish(0, &frame);
+        }
+        let mut quiet = 0;
+        for second in 0..HEALED_WITHIN {
+            for client in 0..CLIENTS {
+                self.players[client].stalled = false;
+                if self.players[client].is_away() {
+                    self.connect(client, (client + second as usize) % (NODES * SHARDS) as usize);
+                    quiet = 0;
+                }
+            }
+            let before: usize = self.players.iter().map(|player| player.diary.len()).sum();
+            self.wait(1_000).await;
+            let after: usize = self.players.iter().map(|player| player.diary.len()).sum();
+            quiet = if before == after { quiet + 1 } else { 0 };
+            // Longer than a half-open connection lives.
+            if quiet > 60 {
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+
+    async fn check(&mut self) {
+        for (i, player) in self.players.iter_mut().enumerate() {
+            if let Some(broken) = player.broken(&self.truth) {
+                panic!("client {i}: {broken}\n{:#?}", player.diary);
+            }
+        }
+        let connected = self
+            .players
+            .iter()
+            .filter(|player| player.client.is_some())
+            .count();
+        let shards = || self.universe.nodes.iter().flat_map(|node| &node.shards);
+        let live: usize = shards().map(|shard| shard.desk.hub.len()).sum();
+        assert_eq!(
+            live, connected,
+            "connections that the node knows, and those that there are"
+        );
+        for name in ROOMS {
+            let room = RoomName::parse(name, 200).expect("a name");
+            let members = poll_once(self.universe.bus.members(&room)).ok().expect("at once");
+            let present: BTreeSet<String> = members.expect("a bus").into_iter().map(|one| one.id).collect();
+            let peers = shards().flat_map(|shard| shard.desk.hub.all());
+            let inside = peers.filter(|peer| {
+                matches!(peer.line, Line::Socket(_))
+                    && peer.rooms.borrow().iter().any(|(has, _)| *has == room)
+            });
+            let inside: BTreeSet<String> = inside.map(|peer| peer.card.id.to_string()).collect();
+            assert_eq!(present, inside, "presence in {name}");
+            let expected = self.players.iter().filter(|player| player.is_in(name)).count();
+            assert_eq!(inside.len(), expected, "clients that believe they are in {name}");
+        }
+    }
+
+    fn outcome(self) -> Outcome {
+        let mut counters: Vec<(&'static str, u64)> = Vec::new();
+        for shard in self.universe.nodes.iter().flat_map(|node| &node.shards) {
+            for (name, _, _, value) in shard.desk.hub.stats.rows() {
+                match counters.iter_mut().find(|(known, _)| *known == name) {
+                    Some((_, sum)) => *sum += value,
+                    None => counters.push((name, value)),
+                }
+            }
+        }
+        Outcome {
+            closes: self
+                .players
+                .iter()
+                .flat_map(|player| player.closes.clone())
+                .collect(),
+            diaries: self.players.into_iter().map(|player| player.diary).collect(),
+            counters,
+        }
+    }
+}
