@@ -1,5 +1,13 @@
 //! Load generator and benchmark report.
 
-fn main() -> anyhow::Result<()> {
-    greenroom_bench::cli::run()
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match greenroom_bench::cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("greenroom-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

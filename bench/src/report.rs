@@ -25,8 +25,8 @@ that builds a frame once an event and does one `write()` a member, which is the 
 *coalescing floor* writes each member once a turn instead. Servers under load take turns by the second within a round
 (floor, node, node, floor, ...). Figures are medians of the rounds, ratios are medians of each round's ratio, and of what
 must not happen at all the worst round is told. Every delivery is accounted for: payload 256 bytes, numbered by room. A
-case is marked as disturbed where something else on the machine used its cores: its latencies are then not to be relied
-on.
+case is marked as disturbed where something else on the machine used its cores: its ratios and latencies are then not to
+be relied on, since a server that falls behind and sends queued events in one write needs fewer writes than the floor.
 ";
 
 /// Writes the report, with the hand-written part of the one before.
@@ -69,7 +69,7 @@ fn put_occasions(text: &mut String, results: &Results) {
     say(format!(
         "Congestion control by default: {congestion_control}{}.\n",
         if congestion_control == "bbr" {
-            " (paces a loopback fan-out; the floor and the generator use reno)"
+            " (paces a loopback fan-out; floor, generator and node use reno)"
         } else {
             ""
         }
@@ -129,11 +129,7 @@ fn put_group(text: &mut String, group: &str, results: &Results) {
 
 fn put_about(text: &mut String, case: &Case, result: &CaseResult) {
     text.push_str(&format!("- `{}`: {}.\n", case.name, case.about));
-    let others = result.peers.iter().filter_map(|peer| peer.worst("others_busy"));
-    if let Some(cores) = others
-        .max_by(f64::total_cmp)
-        .filter(|cores| *cores > OTHERS_BUSY_MAX)
-    {
+    if let Some(cores) = disturbance(result) {
         text.push_str(&format!(
             "  **Disturbed**: something else kept {cores:.2} cores busy in one round.\n"
         ));
@@ -193,7 +189,9 @@ fn rows(case: &Case, measure: &Measure, result: &CaseResult, others: &[String]) 
         let to_floor = ratio(FLOOR).filter(|_| !is_code(measure));
         cells.push(to_floor.map_or("-".to_owned(), figure));
         cells.push(measure.target.describe());
-        cells.push(verdict(measure, subject, ratio).to_owned());
+        let verdict = verdict(measure, subject, ratio);
+        let disturbed = disturbance(result).is_some() && is_delicate(measure) && !verdict.is_empty();
+        cells.push(verdict.to_owned() + if disturbed { ", disturbed" } else { "" });
         cells
     };
     subjects.into_iter().map(row).collect()
@@ -219,6 +217,19 @@ fn verdict(
         Some(false) => "**no**",
         None => "not measured",
     }
+}
+
+/// Cores that something else used in the worst round, if that was too much.
+fn disturbance(result: &CaseResult) -> Option<f64> {
+    let others = result.peers.iter().filter_map(|peer| peer.worst("others_busy"));
+    others
+        .max_by(f64::total_cmp)
+        .filter(|cores| *cores > OTHERS_BUSY_MAX)
+}
+
+/// Whether a figure says something else on a busy machine: ratios to others, and latencies.
+fn is_delicate(measure: &Measure) -> bool {
+    matches!(measure.target, Target::TimesPeer(..)) || measure.key.starts_with('p')
 }
 
 /// Codes are names, not quantities.
@@ -325,6 +336,21 @@ mod tests {
         let report = render(&results, None);
         assert!(
             report.contains("<= 1.15 x floor | **failed** |") && report.contains("**node failed**: it ended")
+        );
+    }
+
+    #[test]
+    fn a_disturbed_verdict_says_so_and_a_count_does_not() {
+        let mut results = results();
+        let node = &mut results.cases.get_mut("fanout").expect("there").peers[1];
+        node.rounds.iter_mut().flatten().for_each(|figures| {
+            figures.insert("others_busy".to_owned(), 0.9);
+        });
+        let report = render(&results, None);
+        assert!(report.contains("<= 1.15 x floor | yes, disturbed |"), "{report}");
+        assert!(
+            report.contains("| <= 0 | yes |") && report.contains("kept 0.90 cores busy"),
+            "{report}"
         );
     }
 

@@ -106,10 +106,15 @@ fn side_by_side(scale: Scale, peers: &[Peer], effort: Effort, cores: Cores) -> V
         Ok((Scale { via, ..scale }, server, peer.protocol))
     });
     let outcomes = scenario::side_by_side(sides.collect(), effort);
-    let explained = outcomes.into_iter().zip(&servers).map(|(outcome, server)| {
-        let last_words = server.as_ref().map(Server::log_tail).unwrap_or_default();
-        outcome.with_context(|| format!("the server's last words: {last_words:?}"))
-    });
+    let explained = outcomes
+        .into_iter()
+        .zip(&servers)
+        .map(|(outcome, server)| match server {
+            Ok(server) => {
+                outcome.with_context(|| format!("the server's last words: {:?}", server.log_tail()))
+            }
+            Err(_) => outcome,
+        });
     explained.collect()
 }
 
