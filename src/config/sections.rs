@@ -284,7 +284,7 @@ impl Default for Log {
     fn default() -> Self {
         Self {
             format: LogFormat::Pretty,
-            level: "info".to_owned(),
+            level: "info,actix_server=warn".to_owned(),
         }
     }
 }

@@ -110,6 +110,10 @@ impl FromRequest for Body {
 /// Reads a JSON body. Errors: `unsupported_media_type`, `bad_json`, `bad_request`.
 pub fn read_json<T: DeserializeOwned>(request: &HttpRequest, body: &Bytes) -> Result<T, ApiError> {
     check_json(request)?;
+    // serde would also take an array for a struct, field by field.
+    if body.trim_ascii_start().starts_with(b"[") {
+        return Err(Fault::new(Code::BadRequest, "the body is not a JSON object").into());
+    }
     let mut json = serde_json::Deserializer::from_slice(body);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let code = if error.inner().is_data() {

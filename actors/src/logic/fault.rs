@@ -73,7 +73,7 @@ catalogue! {
     PositionInvalid     "position_invalid"       400 false "The position is not one that this service gave out.";
     NotFound            "not_found"              404 false "There is nothing at this path.";
     MethodNotAllowed    "method_not_allowed"     405 false "This path does not take this method.";
-    RequestTimeout      "request_timeout"        408 false "The request's body did not come in time.";
+    RequestTimeout      "request_timeout"        408 true  "The request's body did not come in time.";
     IdReused            "id_reused"              409 false "This event id was used before with other content.";
     SinceNotFirst       "since_not_first"        409 false "Only the first join of a connection may carry a position to resume from.";
     HistoryGone         "history_gone"           410 false "The history no longer reaches back to this position.";
@@ -166,9 +166,10 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_retried_is_the_servers_fault() {
+    fn what_may_be_retried_is_the_servers_fault_or_a_matter_of_time() {
         for code in Code::ALL {
-            assert_eq!(code.row().retry, code.row().status >= 500, "{code:?}");
+            let row = code.row();
+            assert_eq!(row.retry, row.status >= 500 || row.status == 408, "{code:?}");
         }
     }
 }
