@@ -170,7 +170,7 @@ async fn a_shard_that_panics_half_way_through_a_fan_out_gives_each_event_once() 
     let mut sent = 0;
     for members in 0..6 {
         for shard in &node.shards {
-            faults::fail_half_way(*shard, members);
+            faults::fail_half_way_anywhere(*shard, members);
             let events: Vec<u64> = (sent..sent + 3).collect();
             for number in &events {
                 publish_surely(&node.http, *number).await;
@@ -276,7 +276,7 @@ fn be_a_node_that_gives_up() -> ! {
         settings: settings.map(str::to_owned).into(),
         ..Inputs::default()
     };
-    faults::fail_half_way(ShardId(0), 0);
+    faults::fail_half_way_anywhere(ShardId(0), 0);
     let code = serve::run(load(&inputs).unwrap()).unwrap();
     std::process::exit(i32::from(code == ExitCode::FAILURE));
 }
