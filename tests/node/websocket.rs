@@ -227,6 +227,46 @@ async fn a_ref_is_handed_back_as_it_was_given() {
     }
 }
 
+/// Commands that cannot be carried out, and why.
+const BAD: [(&str, &str); 18] = [
+    ("bad_request", r#"{"type": "dance"}"#),
+    ("bad_request", r#"{"type": "join"}"#),
+    ("bad_request", r#"{"type": "join", "room": 7}"#),
+    ("bad_request", r#"{"type": "join", "room": "a", "rooms": ["b"]}"#),
+    ("bad_request", r#"{"type": "join", "room": "a", "color": 1}"#),
+    ("room_name_invalid", r#"{"type": "join", "room": "a b"}"#),
+    ("room_name_invalid", r#"{"type": "join", "rooms": []}"#),
+    ("too_many_rooms", r#"{"type": "join", "rooms": ["a", "b", "c"]}"#),
+    (
+        "since_not_first",
+        r#"{"type": "join", "room": "a", "since": "0-0"}"#,
+    ),
+    ("bad_request", r#"{"type": "leave"}"#),
+    ("bad_request", r#"{"type": "publish", "room": "a"}"#),
+    ("bad_request", r#"{"type": "publish", "event": "e"}"#),
+    (
+        "event_name_invalid",
+        r#"{"type": "publish", "room": "a", "event": "disconnect"}"#,
+    ),
+    (
+        "event_id_invalid",
+        r#"{"type": "publish", "room": "a", "event": "e", "id": "a b"}"#,
+    ),
+    (
+        "too_many_rooms",
+        r#"{"type": "publish", "rooms": ["a", "b", "c"], "event": "e"}"#,
+    ),
+    (
+        "event_too_large",
+        r#"{"type": "publish", "room": "a", "event": "e", "data": "$LONG"}"#,
+    ),
+    (
+        "payload_invalid",
+        r#"{"type": "publish", "room": "a", "event": "task-update", "data": {}}"#,
+    ),
+    ("bad_request", r#"{"type": "presence", "rooms": ["a"]}"#),
+];
+
 #[tokio::test]
 async fn a_bad_command_is_answered_with_its_error_and_the_connection_stays() {
     let node = TestNode::with(|config| {
@@ -236,57 +276,11 @@ async fn a_bad_command_is_answered_with_its_error_and_the_connection_stays() {
     })
     .await;
     let mut ws = node.joined(&["lobby"]).await;
-    let long = "x".repeat(300);
-    for (command, code) in [
-        (json!({"type": "dance"}), "bad_request"),
-        (json!({"type": "join"}), "bad_request"),
-        (json!({"type": "join", "room": 7}), "bad_request"),
-        (
-            json!({"type": "join", "room": "a", "rooms": ["b"]}),
-            "bad_request",
-        ),
-        (json!({"type": "join", "room": "a", "color": 1}), "bad_request"),
-        (json!({"type": "join", "room": "a b"}), "room_name_invalid"),
-        (json!({"type": "join", "rooms": []}), "room_name_invalid"),
-        (
-            json!({"type": "join", "rooms": ["a", "b", "c"]}),
-            "too_many_rooms",
-        ),
-        (
-            json!({"type": "join", "room": "a", "since": "0-0"}),
-            "since_not_first",
-        ),
-        (json!({"type": "leave"}), "bad_request"),
-        (json!({"type": "publish", "room": "a"}), "bad_request"),
-        (json!({"type": "publish", "event": "e"}), "bad_request"),
-        (
-            json!({"type": "publish", "room": "a", "event": "disconnect"}),
-            "event_name_invalid",
-        ),
-        (
-            json!({"type": "publish", "room": "a", "event": "e", "id": "a b"}),
-            "event_id_invalid",
-        ),
-        (
-            json!({"type": "publish", "rooms": ["a", "b", "c"], "event": "e"}),
-            "too_many_rooms",
-        ),
-        (
-            json!({"type": "publish", "room": "a", "event": "e", "data": long}),
-            "event_too_large",
-        ),
-        (
-            json!({"type": "publish", "room": "a", "event": "task-update", "data": {}}),
-            "payload_invalid",
-        ),
-        (json!({"type": "presence", "rooms": ["a"]}), "bad_request"),
-    ] {
-        let answer = ws.ask(command.clone()).await;
-        assert_eq!(
-            (&answer["type"], &answer["code"]),
-            (&json!("error"), &json!(code)),
-            "{command}"
-        );
+    for (code, command) in BAD {
+        let command = command.replace("$LONG", &"x".repeat(300));
+        let answer = ws.ask(serde_json::from_str(&command).unwrap()).await;
+        assert_eq!(answer["type"], "error", "{command}");
+        assert_eq!(answer["code"], code, "{command}");
         assert!(answer["message"].as_str().is_some_and(|text| !text.is_empty()));
     }
     for text in ["", "{", "hello", "[]", "1", "{\"type\":\"ping\"} x"] {
@@ -372,70 +366,75 @@ async fn a_binary_frame_closes_with_its_code_and_nothing_after_it_is_heard() {
     assert_eq!(history["events"], json!([]));
 }
 
+/// A client that sends this is closed with that code, and leaves nothing behind.
+async fn closes(node: &TestNode, code: u16, bytes: &[u8]) {
+    let mut raw = Raw::websocket(node.address).await;
+    raw.send(bytes).await;
+    assert_eq!(raw.close_code().await, Some(code), "{bytes:?}");
+    drop(raw);
+    eventually("the session to be over", || async {
+        node.http.get("/v1/sessions").await.ok()["sessions"] == json!([])
+    })
+    .await;
+}
+
 #[tokio::test]
-async fn every_violation_closes_with_its_code() {
+async fn a_frame_against_the_protocol_closes_with_1002() {
+    let node = TestNode::start().await;
+    let unmasked = vec![0x81, 0x02, b'{', b'}'];
+    let reserved_bit = raw::head(true, TEXT | 0x40, 0, Some([0; 4]));
+    let reserved_opcode = raw::frame(true, 3, b"");
+    let continuation_of_nothing = raw::frame(true, CONTINUATION, b"x");
+    let message_within_another = [raw::frame(false, TEXT, b"x"), raw::text("{}")].concat();
+    let control_frame_in_pieces = raw::frame(false, PING, b"x");
+    let long_ping = raw::frame(true, PING, &[0; 126]);
+    let half_a_close_code = raw::frame(true, CLOSE, &[3]);
+    let close_code_that_is_none = raw::frame(true, CLOSE, &[0, 7]);
+    for bytes in [
+        unmasked,
+        reserved_bit,
+        reserved_opcode,
+        continuation_of_nothing,
+        message_within_another,
+        control_frame_in_pieces,
+        long_ping,
+        half_a_close_code,
+        close_code_that_is_none,
+    ] {
+        closes(&node, 1002, &bytes).await;
+    }
+}
+
+#[tokio::test]
+async fn text_that_is_not_utf8_closes_with_1007() {
+    let node = TestNode::start().await;
+    closes(&node, 1007, &raw::frame(true, TEXT, &[b'"', 0xff, b'"'])).await;
+    let half_a_character = &"\u{1F600}".as_bytes()[..3];
+    closes(&node, 1007, &raw::frame(true, TEXT, half_a_character)).await;
+    // At once, though the message has not ended.
+    closes(&node, 1007, &raw::frame(false, TEXT, &[0xff])).await;
+    closes(&node, 1007, &raw::frame(true, CLOSE, &[3, 232, 0xff])).await;
+}
+
+#[tokio::test]
+async fn a_frame_or_a_message_over_the_limit_closes_with_1009() {
     let node = TestNode::with(|config| {
         config.limits.frame_bytes = 1_000;
         config.limits.message_bytes = 1_500;
         config.limits.event_bytes = 1_000;
     })
     .await;
-    let piece = "x".repeat(800);
-    let two_pieces = [
-        raw::frame(false, TEXT, piece.as_bytes()),
-        raw::frame(true, CONTINUATION, piece.as_bytes()),
+    // Its head is enough.
+    closes(&node, 1009, &raw::head(true, TEXT, 1_001, Some([0; 4]))).await;
+    let pieces = [
+        raw::frame(false, TEXT, &[b'x'; 800]),
+        raw::head(true, CONTINUATION, 701, Some([0; 4])),
     ];
-    for (what, bytes, code) in [
-        ("an unmasked frame", vec![0x81, 0x02, b'{', b'}'], 1002),
-        (
-            "a reserved bit",
-            raw::head(true, TEXT | 0x40, 0, Some([0; 4])),
-            1002,
-        ),
-        ("a reserved opcode", raw::frame(true, 3, b""), 1002),
-        (
-            "a continuation of nothing",
-            raw::frame(true, CONTINUATION, b"x"),
-            1002,
-        ),
-        (
-            "a message within another",
-            [raw::frame(false, TEXT, b"x"), raw::text("{}")].concat(),
-            1002,
-        ),
-        ("a control frame in pieces", raw::frame(false, PING, b"x"), 1002),
-        ("a long ping", raw::frame(true, PING, &[0; 126]), 1002),
-        ("half a close code", raw::frame(true, CLOSE, &[3]), 1002),
-        (
-            "a close code that is none",
-            raw::frame(true, CLOSE, &[0, 7]),
-            1002,
-        ),
-        (
-            "text that is none",
-            raw::frame(true, TEXT, &[b'"', 0xff, b'"']),
-            1007,
-        ),
-        (
-            "half a character",
-            raw::frame(true, TEXT, "\"\u{1F600}".as_bytes().split_last().unwrap().1),
-            1007,
-        ),
-        (
-            "too large a frame",
-            raw::head(true, TEXT, 1_001, Some([0; 4])),
-            1009,
-        ),
-        ("too large a message", two_pieces.concat(), 1009),
-    ] {
-        let mut raw = Raw::websocket(node.address).await;
-        raw.send(&bytes).await;
-        assert_eq!(raw.close_code().await, Some(code), "{what}");
-    }
-    eventually("the sessions to be over", || async {
-        node.http.get("/v1/sessions").await.ok()["sessions"] == json!([])
-    })
-    .await;
+    closes(&node, 1009, &pieces.concat()).await;
+    let fits = format!("{:1000}", r#"{"type":"ping"}"#);
+    let mut raw = Raw::websocket(node.address).await;
+    raw.send(&raw::text(&fits)).await;
+    assert_eq!(raw.json().await["type"], "pong");
 }
 
 #[tokio::test]
@@ -676,4 +675,41 @@ async fn resuming_is_exact() {
         assert_eq!(client.heard, expected, "seed {seed}");
         client.ws.unwrap().hears_nothing().await;
     }
+}
+
+/// A reader that falls behind by more than its outbox is cut off, and has lost nothing when it comes back.
+#[tokio::test]
+async fn a_slow_reader_is_cut_off_and_resumes_without_loss() {
+    const EVENTS: u64 = 900;
+    let node = TestNode::with(|config| {
+        config.rooms.outbox_bytes = 64 << 10;
+        config.limits.event_bytes = 16 << 10;
+    })
+    .await;
+    let mut witness = node.joined(&["lobby"]).await;
+    let mut slow = Raw::connect_narrow(node.address).await;
+    slow.shake_hands().await;
+    slow.send(&raw::text(JOIN)).await;
+    let mut position = slow.json().await["position"].clone();
+    let filler = "x".repeat(15_000);
+    for number in 0..EVENTS {
+        node.publish("lobby", "note", json!({"n": number, "filler": filler}))
+            .await;
+        assert_eq!(crate::kit::number(&witness.event().await), number);
+    }
+    let mut heard = Vec::new();
+    let mut hear = |event: Value| {
+        position = event["position"].clone();
+        heard.push(crate::kit::number(&event));
+    };
+    while let Some((TEXT, payload)) = slow.frame().await {
+        hear(serde_json::from_slice(&payload).unwrap());
+    }
+    assert!(heard.len() < EVENTS as usize, "it was cut off");
+    let mut back = node.ws().await;
+    let joined = back.join(&["lobby"], position.as_str()).await;
+    assert_eq!(joined["recovered"], true);
+    heard.extend(numbers(&back.events(EVENTS as usize - heard.len()).await));
+    assert_eq!(heard, (0..EVENTS).collect::<Vec<_>>());
+    back.hears_nothing().await;
 }
