@@ -10,6 +10,7 @@ pub mod ids;
 pub mod logging;
 pub mod metrics;
 pub mod node;
+pub mod open_files;
 pub mod rooms;
 pub mod shards;
 

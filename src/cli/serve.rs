@@ -9,8 +9,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{out, settings::Settings};
 use crate::actors::supervise;
 use crate::config::Loaded;
-use crate::logging;
 use crate::node::{Ended, Node};
+use crate::{logging, open_files};
 
 /// Run a node
 #[derive(clap::Args)]
@@ -26,7 +26,23 @@ pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
+    allow_connections(loaded.config.limits.connections as u64);
     run(loaded)
+}
+
+/// Sees to it that the system lets the node have its connections, or says that it does not.
+fn allow_connections(connections: u64) {
+    match open_files::raise_limit() {
+        Ok(files) if files < connections => {
+            tracing::warn!(
+                files,
+                connections,
+                "limits.connections is more than this process may have open"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "cannot raise the limit of open files"),
+    }
 }
 
 /// Runs the node until it is told to stop (exit code 0) or gives up (1).
