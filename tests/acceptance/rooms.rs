@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::kit::{Sse, TestNode, Ws, numbers};
+use crate::kit::{Sse, TestNode, Ws, numbers, thoughts_of};
 
 fn thought(agent: &str, text: &str) -> Value {
     json!({"agentId": agent, "thought": text, "timestamp": "2026-01-31T12:00:00.000Z"})
@@ -117,7 +117,7 @@ async fn throttles_to_ten_a_second() {
         while texts.len() < THOUGHTS {
             let event = hears.event().await;
             frames += 1;
-            texts.extend(texts_of(&event["data"]));
+            texts.extend(thoughts_of(&event["data"]));
             assert_eq!(event["offset"], texts.len(), "the newest one's offset");
         }
         let most = 10 * (since.elapsed().as_secs() as usize + 1);
@@ -126,18 +126,6 @@ async fn throttles_to_ten_a_second() {
         assert_eq!(texts, expected, "every thought, in order, up to the last");
         hears.hears_nothing().await;
     }
-}
-
-/// The thoughts in a payload: one, or those that were merged.
-fn texts_of(data: &Value) -> Vec<String> {
-    let text = |data: &Value| data["thought"].as_str().expect("a text").to_owned();
-    let Some(merged) = data["thoughts"].as_array() else {
-        return vec![text(data)];
-    };
-    let texts: Vec<String> = merged.iter().map(text).collect();
-    assert_eq!(data["merged"], texts.len());
-    assert_eq!(data["thought"], texts.join("\n"));
-    texts
 }
 
 #[tokio::test]

@@ -66,6 +66,18 @@ pub fn number(event: &Value) -> u64 {
         .unwrap_or_else(|| panic!("not a numbered event: {event}"))
 }
 
+/// The thoughts in a payload: one, or those that were merged.
+pub fn thoughts_of(data: &Value) -> Vec<String> {
+    let text = |data: &Value| data["thought"].as_str().expect("a text").to_owned();
+    let Some(merged) = data["thoughts"].as_array() else {
+        return vec![text(data)];
+    };
+    let texts: Vec<String> = merged.iter().map(text).collect();
+    assert_eq!(data["merged"], texts.len());
+    assert_eq!(data["thought"], texts.join("\n"));
+    texts
+}
+
 /// A text that is the same in every run and different at every call.
 pub fn numbered_name(kind: &str) -> String {
     use std::sync::atomic::{AtomicU32, Ordering};

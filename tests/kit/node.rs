@@ -9,6 +9,7 @@ use greenroom::actors::ports::{Bus, ShardId};
 use greenroom::actors::supervise::{Phase, Supervisor};
 use greenroom::config::Config;
 use greenroom::node::{Ended, Node, embedded_bus};
+use greenroom::open_files;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -57,6 +58,8 @@ impl TestNode {
 
     /// A node on a bus that it may share.
     pub async fn on(config: Config, bus: Arc<dyn Bus>) -> Self {
+        // Both ends of every connection are this process's.
+        open_files::raise_limit().unwrap();
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {

@@ -33,6 +33,18 @@ impl Process {
         Self::from(command)
     }
 
+    /// Starts it from a shell that allows it few open files, unless it asks for more.
+    pub fn start_with_few_files(files: u32) -> Self {
+        let mut command = Command::new("sh");
+        let script = format!("ulimit -S -n {files} && exec \"$0\" serve --listen 127.0.0.1:0");
+        command.env_clear().current_dir(std::env::temp_dir()).args([
+            "-c",
+            &script,
+            env!("CARGO_BIN_EXE_greenroom"),
+        ]);
+        Self::from(command)
+    }
+
     /// Starts a program that says in its first line where it listens.
     pub fn from(mut command: Command) -> Self {
         let mut child = command

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::kit::raw::{self, BINARY, CLOSE, CONTINUATION, HANDSHAKE, PING, PONG, TEXT};
-use crate::kit::{Raw, TestNode, Ws, eventually, numbers};
+use crate::kit::{Process, Raw, TestNode, Ws, eventually, numbered_name, numbers, thoughts_of};
 
 const JOIN: &str = r#"{"type":"join","room":"lobby","ref":1}"#;
 
@@ -561,6 +561,20 @@ async fn a_full_node_refuses_and_goes_on_serving_whom_it_has() {
     assert_eq!(numbers(&third.events(1).await), [2]);
 }
 
+/// Also where the shell from which it was started allows fewer files than the node has connections.
+#[tokio::test]
+async fn a_node_takes_the_files_it_may_have() {
+    let node = Process::start_with_few_files(40);
+    let mut clients = Vec::new();
+    for _ in 0..60 {
+        let mut client = Ws::connect(node.address).await;
+        client.join(&["lobby"], None).await;
+        clients.push(client);
+    }
+    let lobby = node.http.get("/v1/rooms/lobby").await.ok();
+    assert_eq!(lobby["count"], 60);
+}
+
 #[tokio::test]
 async fn a_position_of_another_life_is_told_and_then_it_goes_on() {
     let [node, other] = [TestNode::start().await, TestNode::start().await];
@@ -712,4 +726,44 @@ async fn a_slow_reader_is_cut_off_and_resumes_without_loss() {
     heard.extend(numbers(&back.events(EVENTS as usize - heard.len()).await));
     assert_eq!(heard, (0..EVENTS).collect::<Vec<_>>());
     back.hears_nothing().await;
+}
+
+/// What had to wait for the throttle when a client was cut off is given when it is back, and nothing else twice.
+#[tokio::test]
+async fn thoughts_that_wait_survive_a_cut() {
+    const THOUGHTS: usize = 60;
+    let node = TestNode::start().await;
+    let expected: Vec<String> = (0..THOUGHTS).map(|number| number.to_string()).collect();
+    // Ten go out at once, then what overtakes; the others wait.
+    for heard_before in [0, 1, 10, 11] {
+        let room = numbered_name("agent");
+        let rooms = [&*room, "lobby"];
+        let mut ws = node.ws().await;
+        let mut position = ws.join(&rooms, None).await["position"].clone();
+        for text in &expected {
+            let data = json!({"agentId": "1", "thought": text, "timestamp": "2026-01-31T12:00:00Z"});
+            node.publish(&room, "agent-thought", data).await;
+        }
+        // Is not throttled, so it overtakes what waits.
+        node.publish("lobby", "note", 1).await;
+        let mut heard = ws.events(heard_before).await;
+        if let Some(last) = heard.last() {
+            position = last["position"].clone();
+        }
+        ws.cut();
+        let mut back = node.ws().await;
+        let joined = back.join(&rooms, position.as_str()).await;
+        assert_eq!(joined["recovered"], true);
+        let thoughts_in = |heard: &[Value]| -> Vec<String> {
+            let thoughts = heard.iter().filter(|event| event["event"] == "agent-thought");
+            thoughts.flat_map(|event| thoughts_of(&event["data"])).collect()
+        };
+        while thoughts_in(&heard).len() < THOUGHTS || heard.iter().all(|event| event["event"] != "note") {
+            heard.push(back.event().await);
+        }
+        back.hears_nothing().await;
+        assert_eq!(thoughts_in(&heard), expected, "cut after {heard_before}");
+        let notes = heard.iter().filter(|event| event["event"] == "note").count();
+        assert_eq!(notes, 1, "cut after {heard_before}");
+    }
 }
