@@ -12,7 +12,6 @@ use crate::{
         protocol::Member,
         room_name::RoomName,
     },
-    messages::FromBus,
     ports::{Bus, BusError, BusGauges, Inlet, PortFuture, ShardId, WallClock, hand_over_event},
 };
 use std::{
@@ -159,10 +158,7 @@ impl Bus for EmbeddedBus {
         inner.want(shard, rooms);
         let at = inner.log.head();
         if let Some(inlet) = inner.inlets.get(&shard) {
-            inlet.hand_over(FromBus::Subscribed {
-                rooms: rooms.to_vec(),
-                at,
-            });
+            inlet.confirm(rooms, at);
         }
     }
 

@@ -25,9 +25,18 @@ const READ_BYTES: usize = 64 << 10;
 /// How long a closing client has to take its close frame and to answer it, milliseconds.
 pub const CLOSE_GRACE_MS: u64 = 2_000;
 
+/// The part of a key that is a place in the table.
+const PLACE_BITS: u32 = 32;
+
+fn place(key: PeerKey) -> usize {
+    (key & ((1 << PLACE_BITS) - 1)) as usize
+}
+
 /// See the module's description.
 pub struct Hub<W> {
     peers: RefCell<Slab<Rc<Peer<W>>>>,
+    /// Connections there have been.
+    made: Cell<u64>,
     dirty: RefCell<Vec<Rc<Peer<W>>>>,
     hungry: RefCell<Vec<Rc<Peer<W>>>>,
     gone: RefCell<Vec<Rc<Peer<W>>>>,
@@ -47,6 +56,7 @@ impl<W: Wire> Hub<W> {
     pub fn new(stats: Arc<ShardStats>) -> Rc<Self> {
         Rc::new(Self {
             peers: RefCell::default(),
+            made: Cell::new(0),
             dirty: RefCell::default(),
             hungry: RefCell::default(),
             gone: RefCell::default(),
@@ -63,14 +73,20 @@ impl<W: Wire> Hub<W> {
         let peer = Rc::new(peer);
         peer.heard_ms.set(self.now_ms.get());
         peer.pinged_ms.set(self.now_ms.get());
-        peer.key.set(self.peers.borrow_mut().insert(peer.clone()));
+        self.made.set(self.made.get() + 1);
+        let place = self.peers.borrow_mut().insert(peer.clone());
+        peer.key.set(self.made.get() << PLACE_BITS | place as PeerKey);
         self.stats.connections.add(1);
         peer
     }
 
     /// The connection with that key.
     pub fn peer(&self, key: PeerKey) -> Option<Rc<Peer<W>>> {
-        self.peers.borrow().get(key).cloned()
+        let peers = self.peers.borrow();
+        peers
+            .get(place(key))
+            .filter(|peer| peer.key.get() == key)
+            .cloned()
     }
 
     /// All connections now.
@@ -90,8 +106,10 @@ impl<W: Wire> Hub<W> {
 
     /// A connection is over. Idempotent.
     pub fn remove(&self, peer: &Rc<Peer<W>>) {
-        let key = peer.key.replace(PeerKey::MAX);
-        if key != PeerKey::MAX && self.peers.borrow_mut().try_remove(key).is_some() {
+        let mut peers = self.peers.borrow_mut();
+        let place = place(peer.key.get());
+        if peers.get(place).is_some_and(|known| Rc::ptr_eq(known, peer)) {
+            peers.remove(place);
             peer.set(CLOSED);
             tracing::debug!(session = %peer.card.id, transport = peer.card.transport, "disconnected");
             self.stats.connections.sub(1);
@@ -106,6 +124,7 @@ impl<W: Wire> Hub<W> {
             Ok(()) => self.mark(peer),
             Err(_) => {
                 self.stats.slow_clients.add(1);
+                peer.shed();
                 self.close(peer, CloseCode::SlowClient, "");
             }
         }

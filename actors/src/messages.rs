@@ -16,8 +16,9 @@ use std::sync::Arc;
 
 // ---- RoomRegistry hears ----
 
-/// Which connection of a shard: its place in the shard's table.
-pub type PeerKey = usize;
+/// Which connection of a shard: its place in the shard's table, and in the upper half how many there were before it. So
+/// a message about a connection that is gone never meets the one that has taken its place.
+pub type PeerKey = u64;
 
 /// A connection wants to be in rooms. The answer goes into its outbox, before the first event of those rooms.
 #[derive(Debug, Message)]
@@ -62,6 +63,8 @@ pub enum FromBus {
     Event(Arc<Event>),
     /// From `at` on, everything of these rooms is handed over; everything up to it has been.
     Subscribed {
+        /// The shard's attachment to which it belongs: of an earlier one it means nothing.
+        attachment: u64,
         /// The rooms.
         rooms: Vec<RoomName>,
         /// The sequence.

@@ -64,8 +64,8 @@ pub struct Peer<W> {
     pub upto: Cell<u64>,
     /// Its rooms, each with the sequence at which it joined.
     pub rooms: RefCell<Vec<(RoomName, u64)>>,
-    /// Joins that wait for the bus to confirm a subscription.
-    pub pending: RefCell<VecDeque<PendingJoin>>,
+    /// What it asked and is not carried out yet, in that order: the first waits for the bus.
+    pub pending: RefCell<VecDeque<Pending>>,
     /// What its user's throttle holds; made when the first event is throttled.
     pub user: RefCell<Option<Rc<User>>>,
     /// Where it is in the history while it is not live.
@@ -86,6 +86,26 @@ pub struct User {
     pub throttle: RefCell<Throttle>,
     /// When the shard's timer will look at it.
     pub due_ms: Cell<Option<u64>>,
+}
+
+/// What a connection asked and is not carried out yet.
+#[derive(Debug)]
+pub enum Pending {
+    /// It waits for the bus to confirm a subscription.
+    Join(PendingJoin),
+    /// It waits for the joins before it: answers come in the order of the questions.
+    Leave(PendingLeave),
+}
+
+/// A leave that waits.
+#[derive(Debug)]
+pub struct PendingLeave {
+    /// The rooms.
+    pub rooms: Vec<RoomName>,
+    /// The form in which to answer.
+    pub asked: Rooms,
+    /// To be handed back.
+    pub reference: Option<Box<RawValue>>,
 }
 
 /// A join that waits.
@@ -112,10 +132,12 @@ pub struct CatchUp {
     pub firsts: Vec<u64>,
     /// Events at or below `base` that it does not have, found so far.
     pub resend: Vec<Arc<Event>>,
-    /// The join that is answered with the first page.
+    /// The join that is answered with the first page. Until then the client has what it said it has.
     pub told: Option<PendingJoin>,
-    /// Whether a read is under way.
-    pub reading: bool,
+    /// A watcher that was told how its join went must still be told that it missed something.
+    pub missed: bool,
+    /// The read that is under way: the answers to others came too late.
+    pub reading: Option<u64>,
 }
 
 /// The frame did not fit.
@@ -145,7 +167,7 @@ pub const CLOSED: u8 = 8;
 pub const LAGGING: u8 = 16;
 /// Its position is more than a sequence number.
 pub const PERSONAL: u8 = 32;
-/// In the list of peers that want the next page of the history.
+/// In the list of peers that want the next page of the history; of watchers: to be asked again soon.
 pub const HUNGRY: u8 = 64;
 
 impl<W: Wire> Peer<W> {
@@ -198,6 +220,11 @@ impl<W: Wire> Peer<W> {
         self.limit / 4
     }
 
+    /// Up to this the history is put into the outbox: there is still room for one event more, whatever its size.
+    pub fn high_water(&self) -> usize {
+        self.limit / 2
+    }
+
     /// Queues a frame. Full means: nothing was queued, and the client must be closed as too slow.
     pub(crate) fn push(&self, frame: Bytes) -> Result<(), Full> {
         if self.is(CLOSING | CLOSED) {
@@ -212,22 +239,22 @@ impl<W: Wire> Peer<W> {
         Ok(())
     }
 
-    /// Queues a close frame. A client too slow to read gets it right after the frame it is reading.
+    /// Drops what is queued, but for the frame that is half written: the client is too slow to read it.
+    pub(crate) fn shed(&self) {
+        let mut queue = self.queue.borrow_mut();
+        queue.truncate(usize::from(self.written.get() > 0));
+        let left: usize = queue.iter().map(Bytes::len).sum();
+        self.bytes.set(left - self.written.get());
+    }
+
+    /// Queues a close frame, after all that is queued.
     pub(crate) fn queue_close(&self, code: CloseCode, reason: &str) {
         let mut queue = self.queue.borrow_mut();
-        if code == CloseCode::SlowClient {
-            queue.truncate(usize::from(self.written.get() > 0));
-        }
         if matches!(self.line, Line::Socket(_)) && self.protocol == Protocol::GreenroomV1 {
-            queue.push_back(ws::close_frame(code.wire().0, reason));
+            let frame = ws::close_frame(code.wire().0, reason);
+            self.bytes.set(self.bytes.get() + frame.len());
+            queue.push_back(frame);
         }
-        self.bytes.set(
-            queue
-                .iter()
-                .map(Bytes::len)
-                .sum::<usize>()
-                .saturating_sub(self.written.get()),
-        );
         self.set(CLOSING);
     }
 

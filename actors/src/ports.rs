@@ -53,6 +53,8 @@ pub struct ShardId(pub u32);
 pub struct Inlet {
     /// The shard.
     pub shard: ShardId,
+    /// The shard counts its attachments, and each confirmation says to which it belongs.
+    pub attachment: u64,
     /// Its mailbox.
     pub mailbox: Recipient<FromBus>,
     /// Set by the bus when the mailbox was full: from then on nothing is handed over until the shard rejoins.
@@ -60,6 +62,15 @@ pub struct Inlet {
 }
 
 impl Inlet {
+    /// Confirms a subscription: from `at` on everything of these rooms is handed over.
+    pub fn confirm(&self, rooms: &[RoomName], at: u64) {
+        self.hand_over(FromBus::Subscribed {
+            attachment: self.attachment,
+            rooms: rooms.to_vec(),
+            at,
+        });
+    }
+
     /// Hands something over, or marks the shard as behind. Never blocks.
     pub fn hand_over(&self, message: FromBus) {
         if !self.behind.load(Ordering::Relaxed) && self.mailbox.try_send(message).is_err() {

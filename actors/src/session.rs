@@ -20,6 +20,7 @@ use crate::{
     messages::{Join, Leave, Publish},
     peer::{BLOCKED, CLOSED, CLOSING, Line, Peer},
     ports::{Bus, BusError, WallClock, Wire},
+    reply::posted,
     room_registry::RoomRegistry,
 };
 use actix::{
@@ -97,6 +98,8 @@ pub struct SessionActor<W: Wire> {
     /// What had been read before the socket was handed over.
     early: BytesMut,
     in_flight: usize,
+    /// Nothing more will be read.
+    over: bool,
     /// At level debug only, because a span that is kept costs memory on every idle connection.
     span: tracing::Span,
     /// Whether a join has been asked: only the first may carry a position.
@@ -114,6 +117,7 @@ impl<W: Wire> SessionActor<W> {
             decoder,
             early,
             in_flight: 0,
+            over: false,
             span,
             joined: false,
         }
@@ -126,8 +130,11 @@ impl<W: Wire> SessionActor<W> {
             return Poll::Ready(());
         };
         for _ in 0..READS_A_TURN {
+            if peer.is(CLOSED) {
+                return Poll::Ready(());
+            }
             if self.in_flight >= self.desk.commands_in_flight {
-                // The answers wake this actor, and then it reads on.
+                // One of the answers lets it read on.
                 return Poll::Pending;
             }
             match wire.poll_read_ready(task) {
@@ -294,8 +301,8 @@ impl<W: Wire> SessionActor<W> {
     ) {
         let reference = reference.clone();
         self.in_flight += 1;
-        ctx.spawn(sent.into_actor(self).map(move |told, act, _| {
-            act.in_flight -= 1;
+        ctx.spawn(posted(sent).into_actor(self).map(move |told, act, _| {
+            act.answered();
             if let Err(error) = told {
                 act.refuse(&mailbox_fault(error), reference.as_deref());
             }
@@ -306,9 +313,9 @@ impl<W: Wire> SessionActor<W> {
         let draft = self.desk.draft(publication, self.peer.card.subject.clone())?;
         let reference = reference.clone();
         self.in_flight += 1;
-        let answer = self.desk.registry.send(Publish(draft)).into_actor(self);
+        let answer = posted(self.desk.registry.send(Publish(draft))).into_actor(self);
         ctx.spawn(answer.map(move |answer, act, _| {
-            act.in_flight -= 1;
+            act.answered();
             let reference = reference.as_deref();
             match answer {
                 Ok(Ok(receipt)) => act.answer(&Answer::Published(&receipt), reference),
@@ -326,7 +333,7 @@ impl<W: Wire> SessionActor<W> {
         self.in_flight += 1;
         let answer = self.desk.bus.members(&room).into_actor(self);
         ctx.spawn(answer.map(move |members, act, _| {
-            act.in_flight -= 1;
+            act.answered();
             match members {
                 Ok(members) => {
                     act.answer(
@@ -341,6 +348,14 @@ impl<W: Wire> SessionActor<W> {
             }
         }));
         Ok(())
+    }
+
+    /// A command was answered. This future runs after the one that reads: whoever waits for it there must be woken.
+    fn answered(&mut self) {
+        self.in_flight -= 1;
+        if self.over || self.in_flight + 1 == self.desk.commands_in_flight {
+            self.peer.wake();
+        }
     }
 
     fn refuse(&self, fault: &Fault, reference: Option<&RawValue>) {
@@ -394,9 +409,9 @@ impl<W: Wire> ActorFuture<SessionActor<W>> for Life {
             let mut early = std::mem::take(&mut act.early);
             act.take(&mut early, ctx);
         }
-        // What was asked is still carried out: a message whose sender stops is not handled any more. Each answer wakes
-        // this actor.
-        if act.read(ctx, task).is_pending() || act.in_flight > 0 {
+        act.over = act.over || act.read(ctx, task).is_ready();
+        // What was asked is still carried out: a message whose sender stops is not handled any more.
+        if !act.over || act.in_flight > 0 {
             return Poll::Pending;
         }
         ctx.stop();

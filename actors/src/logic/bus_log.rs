@@ -75,6 +75,8 @@ pub struct Page {
     pub events: Vec<Arc<Event>>,
     /// Everything of these rooms up to here has been given: the head of the bus if `more` is false.
     pub upto: u64,
+    /// The last sequence of the bus when this was read.
+    pub head: u64,
     /// Whether there is more after `upto`.
     pub more: bool,
     /// Whether nothing that was asked for has been lost.
@@ -361,6 +363,7 @@ impl BusLog {
         let mut page = Page {
             whole: self.is_whole(query),
             upto: self.seq,
+            head: self.seq,
             ..Page::default()
         };
         let mut cursors: Vec<_> = rooms

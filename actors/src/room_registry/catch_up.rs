@@ -3,7 +3,7 @@
 //! It serves resuming clients, watchers whose mailbox was full, and every connection after a restart of the shard or a
 //! loss between bus and shard. Nothing live goes to a connection before its cursor has reached the shard.
 
-use super::RoomRegistry;
+use super::{RoomRegistry, joining::is_for};
 use crate::{
     logic::{
         bus_log::{Page, Query},
@@ -12,50 +12,93 @@ use crate::{
         throttle::{Rule, same_key},
     },
     messages::Heard,
-    peer::{CLOSED, CLOSING, CatchUp, LAGGING, Line, PERSONAL, Peer},
-    ports::{BusError, Wire},
+    peer::{CLOSED, CLOSING, CatchUp, HUNGRY, LAGGING, Line, PERSONAL, Peer, User},
+    ports::{BusError, PortFuture, Wire},
     reply::poll_once,
 };
 use actix::{AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
-use std::{rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 /// Events read at once.
 const PAGE_EVENTS: usize = 128;
 
+/// How long a watcher whose mailbox is full is left alone.
+const FEED_AGAIN: Duration = Duration::from_millis(20);
+
 impl<W: Wire> RoomRegistry<W> {
     /// Reads on for a connection, as long as it takes more and the bus answers at once.
     pub(super) fn feed(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
-        while self.state.attached && self.may_read(peer) {
+        while self.may_read(peer) {
             let Some(query) = self.next_query(peer) else {
                 return;
             };
             match poll_once(self.deps.neighbours.bus.read(query)) {
-                Ok(page) => self.page_read(peer, page, ctx),
-                Err(pending) => {
-                    if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
-                        catch_up.reading = true;
-                    }
-                    let peer = peer.clone();
-                    ctx.spawn(pending.into_actor(self).map(move |page, act, ctx| {
-                        if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
-                            catch_up.reading = false;
-                        }
-                        act.page_read(&peer, page, ctx);
-                        act.feed(&peer, ctx);
-                    }));
-                    return;
-                }
+                Ok(page) if self.page_read(peer, &page, ctx) => {}
+                Ok(_) => break,
+                Err(pending) => return self.read_later(peer, pending, ctx),
             }
+        }
+        self.settle(peer, ctx);
+    }
+
+    fn read_later(
+        &mut self,
+        peer: &Rc<Peer<W>>,
+        page: PortFuture<Result<Page, BusError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.deps.reads += 1;
+        let read = Some(self.deps.reads);
+        if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+            catch_up.reading = read;
+        }
+        let peer = peer.clone();
+        ctx.spawn(page.into_actor(self).map(move |page, act, ctx| {
+            match &mut *peer.catch_up.borrow_mut() {
+                Some(catch_up) if catch_up.reading == read => catch_up.reading = None,
+                // Meanwhile the connection has begun anew, elsewhere in the history.
+                _ => return,
+            }
+            if act.page_read(&peer, &page, ctx) {
+                act.feed(&peer, ctx);
+            } else {
+                act.settle(&peer, ctx);
+            }
+        }));
+    }
+
+    /// A watcher was too busy: it is asked again soon.
+    pub(super) fn feed_soon(&self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
+        if !peer.is(HUNGRY) {
+            peer.set(HUNGRY);
+            let peer = peer.clone();
+            ctx.run_later(FEED_AGAIN, move |act, ctx| {
+                peer.clear(HUNGRY);
+                act.feed(&peer, ctx);
+            });
         }
     }
 
     fn may_read(&self, peer: &Peer<W>) -> bool {
-        let reading = peer
-            .catch_up
-            .borrow()
-            .as_ref()
-            .is_none_or(|catch_up| catch_up.reading);
-        !reading && peer.is(LAGGING) && !peer.is(CLOSING | CLOSED) && peer.bytes() <= peer.low_water()
+        let is_reading = |catch_up: &CatchUp| catch_up.reading.is_some();
+        self.is_attached()
+            && peer.is(LAGGING)
+            && !peer.is(CLOSING | CLOSED)
+            && !peer.catch_up.borrow().as_deref().is_none_or(is_reading)
+            && peer.bytes() <= peer.low_water()
+            && self.throttled_bytes(peer) <= self.deps.settings.rules.wait_bytes / 2
+    }
+
+    fn throttled_bytes(&self, peer: &Peer<W>) -> usize {
+        let waiting = |user: &Rc<User>| user.throttle.borrow().bytes();
+        peer.user.borrow().as_ref().map_or(0, waiting)
+    }
+
+    /// Whether an event of the history fits, if need be into the throttle: it comes no faster than that lets it out.
+    fn has_room(&self, peer: &Peer<W>, event: &Event) -> bool {
+        let waiting = self.throttled_bytes(peer);
+        let fits = waiting + event.payload.json().len() <= self.deps.settings.rules.wait_bytes;
+        peer.bytes() <= peer.high_water() && (fits || waiting == 0)
     }
 
     fn next_query(&self, peer: &Peer<W>) -> Option<Query> {
@@ -71,82 +114,122 @@ impl<W: Wire> RoomRegistry<W> {
         })
     }
 
-    fn page_read(&mut self, peer: &Rc<Peer<W>>, page: Result<Page, BusError>, ctx: &mut Context<Self>) {
-        // An error means that the bus is away: the shard is attached again when it is back, and everybody catches up.
-        let Ok(page) = page else { return };
-        let Some(mut catch_up) = peer.catch_up.take() else {
-            return;
-        };
-        let whole = page.whole && catch_up.base <= page.upto.max(self.state.applied);
-        if let Some(join) = catch_up.told.take() {
-            if !whole {
-                self.deps.hub.stats.resumes_incomplete.add(1);
-                catch_up.firsts.clear();
-                catch_up.base = catch_up.base.min(page.upto);
+    /// A page is there. Returns whether the connection takes another one now.
+    fn page_read(
+        &mut self,
+        peer: &Rc<Peer<W>>,
+        page: &Result<Page, BusError>,
+        ctx: &mut Context<Self>,
+    ) -> bool {
+        // The bus is away: the shard is attached again when it is back, and the sweep tries again anyway.
+        let Ok(page) = page else { return false };
+        let is_told = self.say_how(peer, page);
+        if !is_told || !self.take_page(peer, page, ctx) {
+            if let Line::Watcher(_) = peer.line {
+                self.feed_soon(peer, ctx);
             }
-            *peer.catch_up.borrow_mut() = Some(catch_up);
-            self.say_joined(peer, &join, whole);
-        } else {
-            *peer.catch_up.borrow_mut() = Some(catch_up);
-            if !whole && !self.overrun(peer, &page) {
-                return;
-            }
+            return false;
         }
-        self.take_page(peer, &page, ctx);
-        let Some(reached) = peer.catch_up.borrow().as_ref().map(|catch_up| catch_up.after) else {
-            return;
-        };
-        if !page.more && reached >= self.state.applied && peer.is(LAGGING) {
+        let reached = peer.catch_up.borrow().as_ref().map(|catch_up| catch_up.after);
+        if let Some(reached) = reached.filter(|reached| !page.more && *reached >= self.state.applied) {
             self.go_live(peer, reached);
         }
+        true
     }
 
-    /// The history was overrun while the connection was reading it. Returns whether it may go on.
-    fn overrun(&self, peer: &Rc<Peer<W>>, page: &Page) -> bool {
-        let Line::Watcher(to) = &peer.line else {
-            // It comes back with its position, and is told then.
-            self.deps
-                .hub
-                .close(peer, CloseCode::Interrupted, "the history was overrun");
-            return false;
+    /// Says whether the history reaches back to where the connection is, if it was not said yet or has changed.
+    /// Returns whether the connection may go on.
+    fn say_how(&self, peer: &Rc<Peer<W>>, page: &Page) -> bool {
+        let (told, is_whole) = match &mut *peer.catch_up.borrow_mut() {
+            Some(catch_up) => {
+                // Nobody has what the bus has never numbered.
+                let is_known = catch_up.base <= page.head.max(self.state.applied);
+                (catch_up.told.take(), page.whole && is_known)
+            }
+            None => return false,
         };
-        let position = self.position(peer);
-        let told = to.try_send(Heard::Missed { position }).is_ok();
-        if told && let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
-            catch_up.after = catch_up
-                .after
-                .max(page.events.first().map_or(page.upto, |event| event.seq - 1));
-            catch_up.base = catch_up.after;
+        let Some(join) = told else {
+            return self.say_missed(peer, page, is_whole);
+        };
+        if !is_whole {
+            self.deps.hub.stats.resumes_incomplete.add(1);
+            if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+                catch_up.firsts.clear();
+                catch_up.base = catch_up.base.min(page.head.max(self.state.applied));
+                catch_up.after = catch_up.after.min(catch_up.base);
+                peer.upto.set(catch_up.base);
+            }
         }
-        told
+        let is_told = self.say_joined(peer, &join, is_whole);
+        if !is_told && let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+            catch_up.told = Some(join);
+            if !is_whole {
+                // No history has this: it will be found incomplete again.
+                catch_up.firsts = vec![u64::MAX];
+            }
+        }
+        is_told
     }
 
-    /// Gives the events of a page, in order; those that the connection has already are passed over.
-    fn take_page(&mut self, peer: &Rc<Peer<W>>, page: &Page, ctx: &mut Context<Self>) {
+    /// The history was overrun while the connection was reading it.
+    fn say_missed(&self, peer: &Rc<Peer<W>>, page: &Page, is_whole: bool) -> bool {
+        let Line::Watcher(to) = &peer.line else {
+            if !is_whole {
+                // It comes back with its position, and is told then.
+                let reason = "the history was overrun";
+                self.deps.hub.close(peer, CloseCode::Interrupted, reason);
+            }
+            return is_whole;
+        };
+        if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+            if !is_whole {
+                let first = page.events.first().map_or(page.upto, |event| event.seq - 1);
+                catch_up.after = catch_up.after.max(first);
+                catch_up.base = catch_up.after;
+                catch_up.firsts.clear();
+                catch_up.missed = true;
+            }
+            if !catch_up.missed {
+                return true;
+            }
+        }
+        let position = self.position(peer);
+        let is_told = to.try_send(Heard::Missed { position }).is_ok();
+        if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+            catch_up.missed = !is_told;
+        }
+        is_told
+    }
+
+    /// Gives the events of a page, in order; those that the connection has already are passed over. Returns whether it
+    /// took them all: what it did not take is read again.
+    fn take_page(&mut self, peer: &Rc<Peer<W>>, page: &Page, ctx: &mut Context<Self>) -> bool {
         let settings = self.deps.settings.clone();
         for event in &page.events {
-            let Some(mut catch_up) = peer.catch_up.take() else {
-                return;
+            let Some(base) = peer.catch_up.borrow().as_ref().map(|catch_up| catch_up.base) else {
+                return false;
             };
-            let has = event.seq <= catch_up.base;
-            if has && Self::lacks(&mut catch_up, event, settings.rules.of(event)) {
-                catch_up.resend.push(event.clone());
-            }
-            catch_up.after = event.seq;
-            *peer.catch_up.borrow_mut() = Some(catch_up);
-            if !has {
-                self.resend_all(peer, ctx);
-                if !self.replay(peer, event, ctx) {
-                    return;
+            // A connection may have left a room since the page was asked for.
+            let is_wanted = is_for(peer, event);
+            if is_wanted && event.seq > peer.upto.get().max(base) {
+                let took =
+                    self.resend_all(peer, ctx) && self.has_room(peer, event) && self.replay(peer, event, ctx);
+                if !took {
+                    return false;
                 }
+            }
+            if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+                let lacks = event.seq <= base && Self::lacks(catch_up, event, settings.rules.of(event));
+                if lacks && is_wanted {
+                    catch_up.resend.push(event.clone());
+                }
+                catch_up.after = event.seq;
             }
         }
         if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
             catch_up.after = catch_up.after.max(page.upto);
         }
-        if !page.more {
-            self.resend_all(peer, ctx);
-        }
+        page.more || self.resend_all(peer, ctx)
     }
 
     /// Whether an event at or below the base is one that waited when the client was cut off.
@@ -158,33 +241,30 @@ impl<W: Wire> RoomRegistry<W> {
         rule.is_some_and(|rule| catch_up.resend.iter().any(|first| same_key(first, event, rule)))
     }
 
-    /// Gives what waited when the client was cut off, in one go: what is left of it is always part of its position.
-    fn resend_all(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
+    /// Gives what waited when the client was cut off, before anything newer: what is left of it is part of its position.
+    fn resend_all(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) -> bool {
         loop {
             let next = match &mut *peer.catch_up.borrow_mut() {
-                Some(catch_up) if !catch_up.resend.is_empty() => catch_up.resend.remove(0),
-                _ => return,
+                Some(catch_up) if catch_up.resend.is_empty() => return true,
+                Some(catch_up) if self.has_room(peer, &catch_up.resend[0]) => catch_up.resend.remove(0),
+                _ => return false,
             };
             if !self.replay(peer, &next, ctx) {
-                return;
+                if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+                    catch_up.resend.insert(0, next);
+                }
+                return false;
             }
         }
     }
 
-    /// Gives one event of the history. Returns whether the connection takes more.
+    /// Gives one event of the history. Returns whether the connection took it and takes more.
     fn replay(&mut self, peer: &Rc<Peer<W>>, event: &Arc<Event>, ctx: &mut Context<Self>) -> bool {
-        let settings = self.deps.settings.clone();
         self.deps.hub.stats.replayed.add(1);
-        if let Line::Watcher(to) = &peer.line {
-            if to.try_send(Heard::Event(event.clone())).is_err() {
-                if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
-                    catch_up.after = event.seq - 1;
-                }
-                return false;
-            }
-        } else {
-            let now_ms = self.deps.hub.now_ms.get();
-            self.give(peer, event, settings.rules.of(event), now_ms, ctx);
+        let settings = self.deps.settings.clone();
+        let now_ms = self.deps.hub.now_ms.get();
+        if !self.give(peer, event, settings.rules.of(event), now_ms, ctx) {
+            return false;
         }
         peer.upto.set(peer.upto.get().max(event.seq));
         self.settle_replay(peer, event);
@@ -205,7 +285,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// The cursor has reached the shard.
-    fn go_live(&self, peer: &Rc<Peer<W>>, upto: u64) {
+    pub(super) fn go_live(&self, peer: &Rc<Peer<W>>, upto: u64) {
         peer.catch_up.take();
         peer.clear(LAGGING);
         peer.upto.set(peer.upto.get().max(upto));
@@ -232,7 +312,10 @@ impl<W: Wire> RoomRegistry<W> {
             match &peer.line {
                 Line::Watcher(_) => {
                     peer.upto.set(0);
-                    *peer.catch_up.borrow_mut() = Some(Box::default());
+                    *peer.catch_up.borrow_mut() = Some(Box::new(CatchUp {
+                        missed: true,
+                        ..CatchUp::default()
+                    }));
                 }
                 _ => self
                     .deps

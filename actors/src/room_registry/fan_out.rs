@@ -9,7 +9,7 @@ use crate::{
         throttle::{Offer, Release, Rule, Throttle, Who},
     },
     messages::Heard,
-    peer::{CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, User},
+    peer::{CLOSED, CLOSING, CatchUp, HUNGRY, LAGGING, Line, PERSONAL, Peer, User},
     ports::Wire,
 };
 use actix::{AsyncContext, Context};
@@ -19,6 +19,13 @@ impl<W: Wire> RoomRegistry<W> {
     /// Gives an event to every connection in one of its rooms, once each.
     pub(super) fn fan_out(&mut self, event: &Arc<Event>, ctx: &mut Context<Self>) {
         self.deps.hub.stats.events.add(1);
+        if Some(event.life) != self.deps.life {
+            // A life that the shard does not know yet, or no longer: its numbers mean nothing here.
+            if self.is_attached() {
+                self.attach(ctx);
+            }
+            return;
+        }
         let now_ms = self.now_ms();
         let settings = self.deps.settings.clone();
         let rule = settings.rules.of(event);
@@ -31,8 +38,8 @@ impl<W: Wire> RoomRegistry<W> {
             for peer in &members {
                 #[cfg(feature = "testing")]
                 super::faults::trip(self.deps.shard);
-                if peer.upto.get() < event.seq && !peer.is(LAGGING | CLOSED) {
-                    self.give(peer, event, rule, now_ms, ctx);
+                let takes = peer.upto.get() < event.seq && !peer.is(LAGGING | CLOSING | CLOSED);
+                if takes && self.give(peer, event, rule, now_ms, ctx) {
                     peer.upto.set(event.seq);
                 }
             }
@@ -43,7 +50,7 @@ impl<W: Wire> RoomRegistry<W> {
         self.state.applied = self.state.applied.max(event.seq);
     }
 
-    /// Gives one event to one connection. The caller advances `upto`.
+    /// Gives one event to one connection. Returns whether it took it; the caller then advances `upto`.
     pub(super) fn give(
         &mut self,
         peer: &Rc<Peer<W>>,
@@ -51,12 +58,14 @@ impl<W: Wire> RoomRegistry<W> {
         rule: Option<&Rule>,
         now_ms: u64,
         ctx: &mut Context<Self>,
-    ) {
+    ) -> bool {
         if let Line::Watcher(to) = &peer.line {
-            if to.try_send(Heard::Event(event.clone())).is_err() {
-                self.lag(peer, event.seq - 1);
+            let took = to.try_send(Heard::Event(event.clone())).is_ok();
+            if !took {
+                self.lag(peer);
+                self.feed_soon(peer, ctx);
             }
-            return;
+            return took;
         }
         if let Some(rule) = rule {
             let user = self.user_of(peer);
@@ -70,12 +79,14 @@ impl<W: Wire> RoomRegistry<W> {
                 Offer::Waits => {
                     self.deps.hub.stats.throttled.add(1);
                     peer.set(PERSONAL);
-                    return self.schedule(&user, now_ms, ctx);
+                    self.schedule(&user, now_ms, ctx);
+                    return true;
                 }
                 Offer::Overflow => {
                     self.deps.hub.stats.slow_clients.add(1);
                     let reason = "too many throttled events wait";
-                    return self.deps.hub.close(peer, CloseCode::SlowClient, reason);
+                    self.deps.hub.close(peer, CloseCode::SlowClient, reason);
+                    return true;
                 }
             }
         }
@@ -86,6 +97,7 @@ impl<W: Wire> RoomRegistry<W> {
         } else {
             self.deps.hub.send(peer, event.frame(peer.protocol));
         }
+        true
     }
 
     /// Sends an event with this connection's own position.
@@ -105,7 +117,7 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// A connection's number within its user's throttle.
     pub(super) fn who(&self, peer: &Peer<W>) -> Who {
-        peer.key.get() as Who
+        peer.key.get()
     }
 
     fn user_of(&mut self, peer: &Rc<Peer<W>>) -> Rc<User> {
@@ -211,7 +223,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     fn send_release(&self, release: Release) {
-        let Some(peer) = self.deps.hub.peer(release.who as usize) else {
+        let Some(peer) = self.deps.hub.peer(release.who) else {
             return;
         };
         let stats = &self.deps.hub.stats;
@@ -232,25 +244,29 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    /// From now on a connection is given the history, from `upto` on.
-    pub(super) fn lag(&self, peer: &Peer<W>, upto: u64) {
-        peer.set(LAGGING);
-        let mut catch_up = peer.catch_up.borrow_mut();
-        match &mut *catch_up {
-            Some(catch_up) => catch_up.reading = false,
-            None => {
-                *catch_up = Some(Box::new(CatchUp {
-                    after: upto,
-                    base: upto,
-                    ..CatchUp::default()
-                }))
-            }
+    /// From now on a connection is given the history, from where it is.
+    pub(super) fn lag(&self, peer: &Peer<W>) {
+        if !peer.is(LAGGING) {
+            let upto = peer.upto.get().max(self.state.applied);
+            peer.set(LAGGING);
+            *peer.catch_up.borrow_mut() = Some(Box::new(CatchUp {
+                after: upto,
+                base: upto,
+                ..CatchUp::default()
+            }));
         }
     }
 
+    /// Whatever was under way for the connections is not any more.
     pub(super) fn lag_all(&self) {
         for peer in self.deps.hub.all() {
-            self.lag(&peer, peer.upto.get());
+            self.lag(&peer);
+            if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+                catch_up.reading = None;
+            }
+            if let Line::Watcher(_) = peer.line {
+                peer.clear(HUNGRY);
+            }
         }
     }
 }

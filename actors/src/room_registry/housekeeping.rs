@@ -1,6 +1,6 @@
 //! The end of each turn, and the sweep.
 
-use super::RoomRegistry;
+use super::{Room, RoomRegistry};
 use crate::{
     logic::{
         fault::CloseCode,
@@ -9,11 +9,12 @@ use crate::{
         ws,
     },
     messages::Drain,
-    peer::{CLOSED, CLOSING, LAGGING, Line, Peer},
+    peer::{CLOSED, CLOSING, LAGGING, Line, Peer, Pending},
     ports::Wire,
 };
 use actix::{ActorFuture, Context};
 use std::{
+    collections::BTreeSet,
     pin::Pin,
     rc::Rc,
     task::{Context as TaskContext, Poll},
@@ -34,6 +35,8 @@ impl<W: Wire> ActorFuture<RoomRegistry<W>> for EndOfTurn {
     ) -> Poll<()> {
         let hub = act.deps.hub.clone();
         hub.set_turn(task.waker());
+        // The mailbox may have been full of anything, and nothing be left in it that tells.
+        act.notice_behind(ctx);
         for peer in hub.take_gone() {
             act.gone(&peer);
         }
@@ -74,8 +77,11 @@ impl<W: Wire> RoomRegistry<W> {
                 Line::Socket(_) => self.sweep_socket(&peer, now_ms),
                 Line::Stream => self.sweep_stream(&peer, now_ms),
                 Line::Watcher(to) if !to.connected() => self.deps.hub.remove(&peer),
-                Line::Watcher(_) if peer.is(LAGGING) => self.feed(&peer, ctx),
                 Line::Watcher(_) => {}
+            }
+            // Nobody waits for ever for a page that could not be read, or that the throttle had no room for.
+            if peer.is(LAGGING) {
+                self.feed(&peer, ctx);
             }
         }
         self.sweep_rooms(now_ms, ctx);
@@ -105,36 +111,43 @@ impl<W: Wire> RoomRegistry<W> {
     /// Rooms that have been empty for a while are given up.
     fn sweep_rooms(&mut self, now_ms: u64, ctx: &mut Context<Self>) {
         let linger_ms = self.deps.settings.linger_ms;
-        let mut unwanted: Vec<RoomName> = Vec::new();
-        self.state.rooms.retain(|name, room| {
-            let idle = room.members.is_empty() && room.waiters.is_empty() && room.confirmed;
-            let over = idle
-                && room
-                    .empty_since_ms
-                    .is_none_or(|since_ms| now_ms >= since_ms + linger_ms);
-            if over {
-                unwanted.push(name.clone());
+        let is_over = |room: &Room<W>| {
+            let is_idle = room.members.is_empty() && room.waiters.is_empty() && room.confirmed;
+            let since_ms = room.empty_since_ms.unwrap_or(0);
+            is_idle && now_ms >= since_ms + linger_ms
+        };
+        let over = self.state.rooms.iter().filter(|(_, room)| is_over(room));
+        let mut unwanted: BTreeSet<RoomName> = over.map(|(name, _)| name.clone()).collect();
+        if !unwanted.is_empty() {
+            // A join may wait for another room, or for another join, with this one confirmed already.
+            for peer in self.deps.hub.all() {
+                for pending in &*peer.pending.borrow() {
+                    if let Pending::Join(join) = pending {
+                        unwanted.retain(|room| !join.rooms.contains(room));
+                    }
+                }
             }
-            !over
-        });
+        }
+        self.state.rooms.retain(|name, _| !unwanted.contains(name));
         self.deps.hub.stats.rooms.set(self.state.rooms.len() as u64);
         if !unwanted.is_empty() {
-            self.say_interest(Vec::new(), unwanted, ctx);
+            self.say_interest(Vec::new(), unwanted.into_iter().collect(), ctx);
         }
     }
 
     pub(super) fn announce(&self, notice: &Notice) {
         for peer in self.deps.hub.all() {
-            let position = self.position(&peer);
-            self.answer(
-                &peer,
-                &Answer::Notice {
-                    notice,
-                    position: &position,
-                },
-                None,
-            );
+            self.notify(&peer, notice);
         }
+    }
+
+    fn notify(&self, peer: &Rc<Peer<W>>, notice: &Notice) {
+        let position = self.known_position(peer);
+        let notice = Answer::Notice {
+            notice,
+            position: position.as_ref(),
+        };
+        self.answer(peer, &notice, None);
     }
 
     /// Tells every client to come back, each after a delay of its own, and closes it.
@@ -148,17 +161,9 @@ impl<W: Wire> RoomRegistry<W> {
                 message: "this node is shutting down; come back after the delay, to any node".into(),
                 retry_in_ms: Some(retry_ms),
             };
-            let position = self.position(&peer);
-            self.answer(
-                &peer,
-                &Answer::Notice {
-                    notice: &notice,
-                    position: &position,
-                },
-                None,
-            );
+            self.notify(&peer, &notice);
             match &peer.line {
-                Line::Watcher(_) => self.deps.hub.remove(&peer),
+                Line::Watcher(_) => {}
                 _ => self
                     .deps
                     .hub

@@ -3,6 +3,7 @@
 use super::RoomRegistry;
 use crate::{
     logic::{
+        event::{Event, Place},
         fault::{Code, Fault},
         position::Position,
         presence::Card,
@@ -10,7 +11,7 @@ use crate::{
         room_name::RoomName,
     },
     messages::{Heard, Join, Leave, PeerKey, Watch},
-    peer::{CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, PendingJoin},
+    peer::{CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave},
     ports::Wire,
 };
 use actix::Context;
@@ -42,12 +43,12 @@ impl<W: Wire> RoomRegistry<W> {
                 room.waiters.push(peer.clone());
             }
         }
-        peer.pending.borrow_mut().push_back(PendingJoin {
+        peer.pending.borrow_mut().push_back(Pending::Join(PendingJoin {
             rooms,
             asked,
             since,
             reference,
-        });
+        }));
         if !unknown.is_empty() {
             self.say_interest(unknown, Vec::new(), ctx);
         }
@@ -56,7 +57,11 @@ impl<W: Wire> RoomRegistry<W> {
 
     fn check_room_count(&self, peer: &Peer<W>, rooms: &[RoomName]) -> Result<(), Fault> {
         let limit = self.deps.settings.rooms_per_connection;
-        let pending: usize = peer.pending.borrow().iter().map(|join| join.rooms.len()).sum();
+        let rooms_of = |pending: &Pending| match pending {
+            Pending::Join(join) => join.rooms.len(),
+            Pending::Leave(_) => 0,
+        };
+        let pending: usize = peer.pending.borrow().iter().map(rooms_of).sum();
         let count = peer.rooms.borrow().len() + pending + rooms.len();
         // Rooms it is in already count again only where that could matter.
         let new = || {
@@ -86,33 +91,39 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    /// Completes the joins of a connection whose rooms are all confirmed, in the order in which they were asked.
-    fn settle(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
-        loop {
-            let rooms = &self.state.rooms;
-            let ready = |join: &PendingJoin| {
-                join.rooms
-                    .iter()
-                    .all(|name| rooms.get(name).is_some_and(|room| room.confirmed))
-            };
-            let join = match peer.pending.borrow_mut() {
-                mut pending if self.state.attached && pending.front().is_some_and(ready) => {
-                    pending.pop_front()
-                }
-                _ => None,
-            };
-            match join {
-                Some(join) if !peer.is(CLOSED) => self.complete(peer, join, ctx),
-                Some(_) => {}
-                None => return,
+    /// Carries out what a connection asked, in that order, as far as the bus has confirmed it.
+    pub(super) fn settle(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
+        while let Some(next) = self.next_pending(peer) {
+            match next {
+                _ if peer.is(CLOSED) => {}
+                Pending::Join(join) => self.complete(peer, join, ctx),
+                Pending::Leave(leave) => self.complete_leave(peer, &leave),
             }
         }
     }
 
+    fn next_pending(&self, peer: &Peer<W>) -> Option<Pending> {
+        let is_told = |catch_up: &CatchUp| catch_up.told.is_none();
+        if !peer.catch_up.borrow().as_deref().is_none_or(is_told) {
+            return None;
+        }
+        let is_confirmed = |name| self.state.rooms.get(name).is_some_and(|room| room.confirmed);
+        let mut pending = peer.pending.borrow_mut();
+        let is_ready = match pending.front()? {
+            Pending::Join(join) => self.is_attached() && join.rooms.iter().all(is_confirmed),
+            Pending::Leave(_) => true,
+        };
+        if is_ready { pending.pop_front() } else { None }
+    }
+
     fn complete(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
         let resumes = join.since.is_some();
-        // A resuming client had these rooms before; anybody else begins here.
-        let joined_at = if resumes { 0 } else { self.state.applied };
+        if peer.rooms.borrow().is_empty() && !resumes {
+            // Who is nowhere has missed nothing.
+            self.go_live(peer, self.state.applied);
+        }
+        // A resuming client had these rooms before; anybody else begins where it is, and is told so.
+        let joined_at = if resumes { 0 } else { self.position(peer).seq };
         for name in &join.rooms {
             if !peer.rooms.borrow().iter().any(|(has, _)| has == name) {
                 peer.rooms.borrow_mut().push((name.clone(), joined_at));
@@ -125,14 +136,25 @@ impl<W: Wire> RoomRegistry<W> {
             return self.resume(peer, join, ctx);
         }
         if !peer.is(LAGGING) {
-            peer.upto.set(peer.upto.get().max(self.state.applied));
+            peer.upto.set(peer.upto.get().max(joined_at));
         }
-        self.say_joined(peer, &join, true);
+        if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+            // What was read so far was read without these rooms.
+            catch_up.after = catch_up.after.min(joined_at);
+            catch_up.reading = None;
+        }
+        if !self.say_joined(peer, &join, true) {
+            self.lag(peer);
+            if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+                catch_up.told = Some(join);
+            }
+        }
+        self.feed(peer, ctx);
     }
 
-    fn resume(&mut self, peer: &Rc<Peer<W>>, mut join: PendingJoin, ctx: &mut Context<Self>) {
+    fn resume(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
         self.deps.hub.stats.resumes.add(1);
-        let Some(since) = join.since.take() else { return };
+        let Some(since) = join.since.clone() else { return };
         let known = Some(since.life) == self.deps.life;
         let mut catch_up = CatchUp::default();
         if known {
@@ -154,13 +176,11 @@ impl<W: Wire> RoomRegistry<W> {
         self.feed(peer, ctx);
     }
 
-    /// Answers a join.
-    pub(super) fn say_joined(&self, peer: &Rc<Peer<W>>, join: &PendingJoin, recovered: bool) {
+    /// Answers a join. Returns whether it was heard: a watcher that is too busy is told later.
+    pub(super) fn say_joined(&self, peer: &Rc<Peer<W>>, join: &PendingJoin, recovered: bool) -> bool {
         let position = self.position(peer);
         if let Line::Watcher(to) = &peer.line {
-            // A watcher that cannot even take this hears nothing and is told `Missed` later.
-            let _ = to.try_send(Heard::Joined { position, recovered });
-            return;
+            return to.try_send(Heard::Joined { position, recovered }).is_ok();
         }
         let answer = Answer::Joined {
             rooms: &join.asked,
@@ -168,11 +188,26 @@ impl<W: Wire> RoomRegistry<W> {
             recovered,
         };
         self.answer(peer, &answer, join.reference.as_deref());
+        true
+    }
+
+    /// What a connection has, if it has anything yet: one that comes back has what it came with until it is answered.
+    pub(super) fn known_position(&self, peer: &Peer<W>) -> Option<Position> {
+        let came_with = |pending: &Pending| match pending {
+            Pending::Join(join) => join.since.clone(),
+            Pending::Leave(_) => None,
+        };
+        let since = peer.pending.borrow().iter().find_map(came_with);
+        since.or_else(|| (!peer.rooms.borrow().is_empty()).then(|| self.position(peer)))
     }
 
     /// What a connection has.
     pub(super) fn position(&self, peer: &Peer<W>) -> Position {
         let life = self.deps.life.unwrap_or_else(|| self.deps.neighbours.bus.life());
+        let told = |catch_up: &CatchUp| catch_up.told.as_ref().and_then(|join| join.since.clone());
+        if let Some(since) = peer.catch_up.borrow().as_deref().and_then(told) {
+            return since;
+        }
         let mut waiting = match &*peer.user.borrow() {
             Some(user) if peer.is(PERSONAL) => user.throttle.borrow().firsts(self.who(peer)),
             _ => Vec::new(),
@@ -191,24 +226,34 @@ impl<W: Wire> RoomRegistry<W> {
         Position { life, seq, waiting }
     }
 
-    pub(super) fn leave(&mut self, leave: Leave) {
+    pub(super) fn leave(&mut self, leave: Leave, ctx: &mut Context<Self>) {
         let Some(peer) = self.deps.hub.peer(leave.peer) else {
             return;
         };
-        peer.pending
-            .borrow_mut()
-            .iter_mut()
-            .for_each(|join| join.rooms.retain(|room| !leave.rooms.contains(room)));
+        peer.pending.borrow_mut().push_back(Pending::Leave(PendingLeave {
+            rooms: leave.rooms,
+            asked: leave.asked,
+            reference: leave.reference,
+        }));
+        self.settle(&peer, ctx);
+    }
+
+    fn complete_leave(&mut self, peer: &Rc<Peer<W>>, leave: &PendingLeave) {
         for name in &leave.rooms {
             peer.rooms.borrow_mut().retain(|(room, _)| room != name);
-            self.forget_member(name, &peer);
+            self.forget_member(name, peer);
         }
         self.deps.neighbours.bus.exit(&leave.rooms, peer.card.id);
-        self.answer(
-            &peer,
-            &Answer::Left { rooms: &leave.asked },
-            leave.reference.as_deref(),
-        );
+        if let Some(user) = &*peer.user.borrow() {
+            let is_wanted = |event: &Event| is_for(peer, event);
+            user.throttle.borrow_mut().retain(self.who(peer), is_wanted);
+        }
+        if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
+            catch_up.resend.retain(|event| is_for(peer, event));
+        }
+        self.settle_personal(peer);
+        let answer = Answer::Left { rooms: &leave.asked };
+        self.answer(peer, &answer, leave.reference.as_deref());
     }
 
     fn forget_member(&mut self, name: &RoomName, peer: &Rc<Peer<W>>) {
@@ -230,7 +275,8 @@ impl<W: Wire> RoomRegistry<W> {
         for name in &rooms {
             self.forget_member(name, peer);
         }
-        for join in peer.pending.take() {
+        for pending in peer.pending.take() {
+            let Pending::Join(join) = pending else { continue };
             for name in &join.rooms {
                 if let Some(room) = self.state.rooms.get_mut(name) {
                     room.waiters.retain(|waiter| !Rc::ptr_eq(waiter, peer));
@@ -284,8 +330,23 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Sends an answer to a connection, where its protocol has one for it.
     pub(super) fn answer(&self, peer: &Rc<Peer<W>>, answer: &Answer<'_>, reference: Option<&RawValue>) {
+        if let Line::Watcher(_) = peer.line {
+            // An actor hears events, and has no outbox.
+            return;
+        }
         if let Some(frame) = protocol::answer_frame(answer, reference, peer.protocol) {
             self.deps.hub.send(peer, frame);
         }
     }
+}
+
+/// Whether an event is for a connection: for one of its rooms, since it is there.
+pub(super) fn is_for<W>(peer: &Peer<W>, event: &Event) -> bool {
+    let rooms = peer.rooms.borrow();
+    let is_in = |place: &Place| {
+        rooms
+            .iter()
+            .any(|(room, joined_at)| *room == place.room && *joined_at < event.seq)
+    };
+    event.places.iter().any(is_in)
 }

@@ -21,7 +21,7 @@ use crate::{
         Announce, Attach, Drain, FromBus, Interest, Join, Leave, ListSessions, PeerKey, Publish, SayInterest,
         SessionRow, Unwatch, Watch,
     },
-    peer::{Peer, User},
+    peer::{Peer, Pending, User},
     ports::{Bus, BusError, Inlet, ShardId, Wire},
     reply::Reply,
 };
@@ -31,7 +31,10 @@ use actix::{
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::Instant;
@@ -84,11 +87,13 @@ struct Deps<W: Wire> {
     neighbours: Neighbours,
     began: Instant,
     behind: Arc<AtomicBool>,
-    /// The life of the bus that the connections' positions belong to; `None` before the first attachment.
+    /// The life of the bus that the connections' positions belong to; `None` before the shard has begun.
     life: Option<crate::logic::position::Life>,
     users_made: u64,
-    /// Attachments asked for: only the answer to the last one counts.
+    /// Attachments asked for: only the answer to the last one counts, and what is confirmed for it.
     attachments: u64,
+    /// Pages of the history asked for.
+    reads: u64,
 }
 
 /// What a restart makes anew.
@@ -96,11 +101,24 @@ struct State<W> {
     rooms: HashMap<RoomName, Room<W>>,
     /// Every event up to here has been given to those it is for.
     applied: u64,
-    attached: bool,
+    attachment: Attachment,
+    /// Whether it will be asked for again soon.
+    attach_planned: bool,
     /// Users for whom something waits, by when it may go out.
     due: BTreeSet<(u64, u64)>,
     users: BTreeMap<u64, Rc<User>>,
     timer: Option<(u64, actix::SpawnHandle)>,
+}
+
+/// How the shard stands with the bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attachment {
+    /// Not attached.
+    None,
+    /// It was asked for; `again` if something was lost since.
+    Asked { again: bool },
+    /// Everything that the shard wants is handed over.
+    Made,
 }
 
 struct Room<W> {
@@ -115,7 +133,8 @@ impl<W> Default for State<W> {
         Self {
             rooms: HashMap::new(),
             applied: 0,
-            attached: false,
+            attachment: Attachment::None,
+            attach_planned: false,
             due: BTreeSet::new(),
             users: BTreeMap::new(),
             timer: None,
@@ -139,6 +158,7 @@ impl<W: Wire> RoomRegistry<W> {
             life: None,
             users_made: 0,
             attachments: 0,
+            reads: 0,
         };
         Self {
             deps,
@@ -154,13 +174,21 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Asks the bus to hand over everything that any connection wants, and catches every connection up from where it is.
     fn attach(&mut self, ctx: &mut Context<Self>) {
-        self.state.attached = false;
+        if matches!(self.state.attachment, Attachment::Asked { .. }) {
+            // One at a time: an older wish must not reach the bus after a newer one.
+            self.state.attachment = Attachment::Asked { again: true };
+            return;
+        }
+        self.state.attachment = Attachment::Asked { again: false };
         self.deps.hub.stats.catch_ups.add(1);
         self.lag_all();
         self.rebuild_rooms();
-        let rooms: Vec<RoomName> = self.state.rooms.keys().cloned().collect();
+        let mut rooms: Vec<RoomName> = self.state.rooms.keys().cloned().collect();
+        rooms.sort_unstable();
+        self.deps.attachments += 1;
         let inlet = Inlet {
             shard: self.deps.shard,
+            attachment: self.deps.attachments,
             mailbox: ctx.address().recipient(),
             behind: self.deps.behind.clone(),
         };
@@ -170,15 +198,35 @@ impl<W: Wire> RoomRegistry<W> {
             rooms: rooms.clone(),
         };
         let answer = self.deps.neighbours.attach.send(message).into_actor(self);
-        self.deps.attachments += 1;
-        let this = self.deps.attachments;
-        ctx.spawn(answer.map(move |answer, act, ctx| match answer {
-            _ if this != act.deps.attachments => {}
-            Ok(Ok(head)) => act.attached(&rooms, head, ctx),
-            _ => {
-                ctx.run_later(ATTACH_AGAIN, Self::attach);
+        ctx.spawn(answer.map(move |answer, act, ctx| {
+            let again = act.state.attachment == Attachment::Asked { again: true };
+            act.state.attachment = Attachment::None;
+            match answer {
+                Ok(Ok(_)) if again => act.attach(ctx),
+                Ok(Ok(head)) => act.attached(&rooms, head, ctx),
+                _ => act.plan_attach(ctx),
             }
         }));
+    }
+
+    fn plan_attach(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.state.attach_planned, true) {
+            ctx.run_later(ATTACH_AGAIN, |act, ctx| {
+                act.state.attach_planned = false;
+                act.attach(ctx);
+            });
+        }
+    }
+
+    fn is_attached(&self) -> bool {
+        self.state.attachment == Attachment::Made
+    }
+
+    /// Whatever did not fit into the mailbox is in the history.
+    fn notice_behind(&mut self, ctx: &mut Context<Self>) {
+        if self.is_attached() && self.deps.behind.load(Ordering::Relaxed) {
+            self.attach(ctx);
+        }
     }
 
     /// The rooms as the connections have them: what a restart cannot know otherwise.
@@ -188,9 +236,11 @@ impl<W: Wire> RoomRegistry<W> {
             for (room, _) in &*peer.rooms.borrow() {
                 self.room(room).members.push(peer.clone());
             }
-            for join in &*peer.pending.borrow() {
-                for room in &join.rooms {
-                    self.room(room).waiters.push(peer.clone());
+            for pending in &*peer.pending.borrow() {
+                if let Pending::Join(join) = pending {
+                    for room in &join.rooms {
+                        self.room(room).waiters.push(peer.clone());
+                    }
                 }
             }
         }
@@ -209,8 +259,10 @@ impl<W: Wire> RoomRegistry<W> {
         let life = self.deps.neighbours.bus.life();
         if self.deps.life.replace(life).is_some_and(|before| before != life) {
             self.new_life();
+            // Events of the new life that came before it was known were passed over.
+            return self.attach(ctx);
         }
-        self.state.attached = true;
+        self.state.attachment = Attachment::Made;
         self.state.applied = self.state.applied.max(head);
         self.confirmed(rooms, head, ctx);
         // What was asked for meanwhile is not part of the attachment.
@@ -220,8 +272,9 @@ impl<W: Wire> RoomRegistry<W> {
             .iter()
             .filter(|(_, room)| !room.confirmed)
             .map(|(name, _)| name.clone());
-        let more: Vec<RoomName> = more.collect();
+        let mut more: Vec<RoomName> = more.collect();
         if !more.is_empty() {
+            more.sort_unstable();
             self.say_interest(more, Vec::new(), ctx);
         }
         for peer in self.deps.hub.all() {
@@ -236,8 +289,8 @@ impl<W: Wire> RoomRegistry<W> {
             wanted,
             unwanted,
         };
-        if self.state.attached && self.deps.neighbours.interest.try_send(message).is_err() {
-            ctx.run_later(ATTACH_AGAIN, Self::attach);
+        if self.is_attached() && self.deps.neighbours.interest.try_send(message).is_err() {
+            self.plan_attach(ctx);
         }
     }
 }
@@ -247,6 +300,8 @@ impl<W: Wire> Actor for RoomRegistry<W> {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.now_ms();
+        let life = self.deps.neighbours.bus.life();
+        self.deps.life.get_or_insert(life);
         self.attach(ctx);
         self.reschedule_all(ctx);
         ctx.spawn(housekeeping::EndOfTurn);
@@ -279,8 +334,8 @@ impl<W: Wire> Handler<Join> for RoomRegistry<W> {
 
 impl<W: Wire> Handler<Leave> for RoomRegistry<W> {
     type Result = ();
-    fn handle(&mut self, leave: Leave, _: &mut Self::Context) {
-        self.leave(leave);
+    fn handle(&mut self, leave: Leave, ctx: &mut Self::Context) {
+        self.leave(leave, ctx);
     }
 }
 
@@ -296,14 +351,17 @@ impl<W: Wire> Handler<FromBus> for RoomRegistry<W> {
     fn handle(&mut self, message: FromBus, ctx: &mut Self::Context) {
         match message {
             FromBus::Event(event) => self.fan_out(&event, ctx),
-            // Before that, who waits for these rooms cannot be answered, and the attachment confirms them once more.
-            FromBus::Subscribed { rooms, at } if self.state.attached => self.confirmed(&rooms, at, ctx),
+            // What an earlier attachment confirmed may not be wanted any more at the bus.
+            FromBus::Subscribed {
+                attachment,
+                rooms,
+                at,
+            } if self.is_attached() && attachment == self.deps.attachments => {
+                self.confirmed(&rooms, at, ctx);
+            }
             FromBus::Subscribed { .. } => {}
         }
-        // Whatever did not fit into the mailbox is in the history.
-        if self.state.attached && self.deps.behind.load(std::sync::atomic::Ordering::Relaxed) {
-            self.attach(ctx);
-        }
+        self.notice_behind(ctx);
     }
 }
 

@@ -164,6 +164,7 @@ impl Universe {
         let (mailbox, witness) = probe();
         let inlet = Inlet {
             shard: ShardId(u32::MAX),
+            attachment: 0,
             mailbox,
             behind: Arc::default(),
         };

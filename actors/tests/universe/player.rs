@@ -37,6 +37,10 @@ pub struct Player {
     promised_upto: BTreeMap<String, u64>,
     /// Everything that happened to it, in words that are the same in every run.
     pub diary: Vec<String>,
+    /// How often it was told that something is missing. Not counted once it has left a room: its position may name
+    /// what waited there, which is not found in the rooms that it comes back to.
+    pub gaps: usize,
+    has_left: bool,
     /// How its connections ended, by code.
     pub closes: Vec<u16>,
 }
@@ -91,6 +95,7 @@ impl Player {
     /// Leaves rooms. What of them it was not given yet it is owed no longer.
     pub fn leave(&mut self, rooms: &[&str], truth: &Truth) {
         if self.client.is_some() {
+            self.has_left = true;
             self.settle_promises(truth);
             let rooms: Vec<String> = rooms.iter().map(|room| (*room).to_owned()).collect();
             self.rooms.retain(|room, _| !rooms.contains(room));
@@ -165,36 +170,37 @@ impl Player {
     }
 
     fn joined(&mut self, frame: &Value, rooms: Vec<String>, since: Option<u64>, truth: &Truth) {
-        let at: Position = frame["position"]
-            .as_str()
-            .expect("one")
-            .parse()
-            .expect("one that holds");
+        let position = frame["position"].as_str().expect("a position");
+        let at: Position = position.parse().expect("one that holds");
         let recovered = frame["recovered"] == true;
         self.diary
             .push(format!("joined {rooms:?} at {} {recovered}", at.seq));
         assert!(recovered || since.is_some(), "{frame}");
-        if !recovered {
-            // It was told: what it lacks of what was published so far it may never get.
-            self.settle_promises(truth);
-            let given = &self.given_ids;
-            self.promised.retain(|id| given.contains(id));
-            let head = truth.head();
-            for from in self.rooms.values_mut().flatten() {
-                *from = head.max(*from);
-            }
-        }
         for room in rooms {
             self.here.insert(room.clone());
-            // A room that it has left again before it was answered is promised nothing.
+            // A room that it has left since it asked for it is promised nothing.
+            let left = |asked: &Asked| matches!(asked, Asked::Leave(rooms) if rooms.contains(&room));
+            if self.asked.values().any(left) {
+                continue;
+            }
             if let Some(from) = self.rooms.get_mut(&room) {
-                let begin = if recovered {
+                from.get_or_insert(if recovered {
                     since.unwrap_or(at.seq)
                 } else {
-                    truth.head()
-                };
-                from.get_or_insert(begin);
+                    at.seq
+                });
             }
+        }
+        if !recovered {
+            self.gaps += usize::from(!self.has_left);
+            // It was told: what waited for it when it was cut, and what the history has no more, it does not get.
+            self.settle_promises(truth);
+            let (given, here) = (&self.given_ids, &self.here);
+            self.promised.retain(|id| {
+                let told = &truth.events[id];
+                let is_kept = |room: &String| here.contains(room) && truth.is_kept(room, told.seq);
+                given.contains(id) || (told.seq > at.seq && told.rooms.iter().any(is_kept))
+            });
         }
     }
 
@@ -206,19 +212,19 @@ impl Player {
                 .collect(),
             None => vec![frame["id"].as_str().expect("an id")],
         };
-        self.diary.push(format!("event {ids:?}"));
+        let position = frame["position"].as_str().unwrap_or_default();
+        // Without the life, which is another one in every run.
+        let position = position.split_once('-').map_or("", |(_, rest)| rest);
+        self.diary.push(format!("event {ids:?} at {position}"));
         for id in ids {
             let told = truth
                 .events
                 .get(id)
                 .unwrap_or_else(|| panic!("nobody published {id}"));
-            assert!(
-                told.rooms.iter().any(|room| self.here.contains(room)),
-                "{id} is for {:?}, the client is in {:?}",
-                told.rooms,
-                self.here
-            );
-            assert!(self.given_ids.insert(id.to_owned()), "{id} came twice");
+            let is_wanted = told.rooms.iter().any(|room| self.here.contains(room));
+            assert!(is_wanted, "{id} is for {:?}: {:#?}", told.rooms, self.diary);
+            let is_new = self.given_ids.insert(id.to_owned());
+            assert!(is_new, "{id} came twice: {:#?}", self.diary);
             self.given.push(told.clone());
         }
     }

@@ -23,13 +23,15 @@ pub struct Truth {
     head: u64,
     /// Whether some kinds are throttled, so that only within a kind there is an order.
     is_throttled: bool,
+    history_events: usize,
 }
 
 impl Truth {
     /// Nothing yet.
-    pub fn new(is_throttled: bool) -> Self {
+    pub fn new(is_throttled: bool, history_events: usize) -> Self {
         Self {
             is_throttled,
+            history_events,
             ..Self::default()
         }
     }
@@ -66,6 +68,16 @@ impl Truth {
     /// The last sequence.
     pub fn head(&self) -> u64 {
         self.head
+    }
+
+    /// Whether the history of a room still has an event.
+    pub fn is_kept(&self, room: &str, seq: u64) -> bool {
+        self.after(room, seq).len() < self.history_events
+    }
+
+    /// Whether every history still has everything.
+    pub fn is_whole(&self) -> bool {
+        self.by_room.values().all(|all| all.len() <= self.history_events)
     }
 
     /// The events of a room after a sequence.

@@ -87,13 +87,15 @@ impl World {
         plan.answers_after = Duration::from_millis(setup.answers_after_ms);
         plan.limits = Limits {
             history_events: setup.history_events,
+            // So that only the number limits it, which the truth can count.
+            history_ms: i64::from(u32::MAX),
             ..Limits::default()
         };
         plan.settings.rules = rules(setup);
         plan.settings.outbox_bytes = setup.outbox_bytes;
         Self {
             universe: Universe::planned(plan),
-            truth: Truth::new(setup.per_second > 0),
+            truth: Truth::new(setup.per_second > 0, setup.history_events),
             players: (0..CLIENTS).map(|_| Player::default()).collect(),
             half_open: Vec::new(),
             window: setup.window,
@@ -288,6 +290,10 @@ impl World {
             if let Some(broken) = player.broken(&self.truth) {
                 panic!("client {i}: {broken}\n{:#?}", player.diary);
             }
+        }
+        if self.truth.is_whole() {
+            let gaps: usize = self.players.iter().map(|player| player.gaps).sum();
+            assert_eq!(gaps, 0, "told of a gap, though every history has everything");
         }
         let connected = self
             .players

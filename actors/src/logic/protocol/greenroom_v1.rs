@@ -197,7 +197,9 @@ fn push_answer_fields(json: &mut Vec<u8>, answer: &Answer<'_>) {
         Answer::Notice { notice, position } => {
             json.extend_from_slice(b",\"event\":\"greenroom\",\"data\":");
             let _ = serde_json::to_writer(&mut *json, notice);
-            let _ = write!(json, ",\"position\":\"{position}\"");
+            if let Some(position) = position {
+                let _ = write!(json, ",\"position\":\"{position}\"");
+            }
         }
     }
 }

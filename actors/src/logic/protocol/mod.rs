@@ -131,8 +131,8 @@ pub enum Answer<'a> {
     Notice {
         /// What.
         notice: &'a Notice,
-        /// What the client has.
-        position: &'a Position,
+        /// What the client has; a connection that is nowhere has nothing, and must not forget what it came with.
+        position: Option<&'a Position>,
     },
 }
 

@@ -43,7 +43,10 @@ pub(super) fn answer(answer: &Answer<'_>) -> Option<Bytes> {
                 let _ = writeln!(out, "retry: {ms}");
             }
             let body = serde_json::to_string(notice).unwrap_or_default();
-            let _ = write!(out, "id: {position}\nevent: greenroom\ndata: {body}\n\n");
+            if let Some(position) = position {
+                let _ = writeln!(out, "id: {position}");
+            }
+            let _ = write!(out, "event: greenroom\ndata: {body}\n\n");
         }
         Answer::Left { .. }
         | Answer::Published(_)

@@ -1,0 +1,86 @@
+//! Small words for tests that walk through one schedule by hand.
+
+use greenroom_actors::{
+    logic::{protocol::Publication, room_name::RoomName},
+    ports::Bus,
+    reply::poll_once,
+    testing::{
+        universe::{Shard, Universe},
+        wire::Client,
+    },
+};
+use serde_json::{Value, json};
+use std::{ops::Range, time::Duration};
+
+/// A room's name, checked.
+pub fn room(name: &str) -> RoomName {
+    RoomName::parse(name, 200).expect("a name")
+}
+
+/// A shard of a universe.
+pub fn shard(universe: &Universe, node: usize, shard: usize) -> &Shard {
+    &universe.nodes[node].shards[shard]
+}
+
+/// Publishes an event past all mailboxes.
+pub fn publish(universe: &Universe, rooms: &[&str], event: &str, data: Value) {
+    let publication = Publication {
+        rooms: rooms.iter().map(|room| (*room).to_owned()).collect(),
+        event: event.into(),
+        data: serde_json::value::to_raw_value(&data).ok(),
+        ..Publication::default()
+    };
+    let draft = shard(universe, 0, 0)
+        .desk
+        .draft(publication, None)
+        .expect("one that holds");
+    let answer = poll_once(universe.bus.publish(draft)).ok().expect("at once");
+    answer.expect("accepted");
+}
+
+/// Publishes numbers into a room.
+pub fn count(universe: &Universe, room: &str, numbers: Range<u64>) {
+    numbers.for_each(|number| publish(universe, &[room], "e", json!(number)));
+}
+
+/// A thought of an agent.
+pub fn thought(agent: &str, text: &str) -> Value {
+    json!({"agentId": agent, "thought": text, "timestamp": "2026-01-01T00:00:00Z"})
+}
+
+/// A client that is in these rooms.
+pub async fn joined(universe: &Universe, shard: &Shard, rooms: &[&str]) -> Client {
+    let mut client = shard.connect();
+    client.send(&json!({"type": "join", "rooms": rooms}));
+    universe.settle().await;
+    let frames = client.read();
+    assert_eq!(frames[0]["type"], "joined", "{frames:?}");
+    client
+}
+
+/// Some time passes.
+pub async fn wait(seconds: f64) {
+    tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
+}
+
+/// What the events among the frames say.
+pub fn data(frames: &[Value]) -> Vec<Value> {
+    let events = frames.iter().filter(|frame| frame["type"] == "event");
+    events.map(|frame| frame["data"].clone()).collect()
+}
+
+/// The numbers that the events among the frames say.
+pub fn numbers(frames: &[Value]) -> Vec<u64> {
+    data(frames)
+        .iter()
+        .map(|data| data.as_u64().expect("a number"))
+        .collect()
+}
+
+/// The types of the frames.
+pub fn types(frames: &[Value]) -> Vec<&str> {
+    frames
+        .iter()
+        .map(|frame| frame["type"].as_str().expect("a type"))
+        .collect()
+}
