@@ -102,17 +102,8 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Sends an event with this connection's own position.
     fn send_view(&self, peer: &Rc<Peer<W>>, view: View<'_>) {
-        let frame = protocol::event_frame(view, &self.position_of_event(peer), peer.protocol);
+        let frame = protocol::event_frame(view, &self.position(peer), peer.protocol);
         self.deps.hub.send(peer, frame);
-    }
-
-    /// A connection's position as of the event it is being given: never what the shard has applied beyond it.
-    fn position_of_event(&self, peer: &Peer<W>) -> crate::logic::position::Position {
-        let mut position = self.position(peer);
-        if !peer.is(LAGGING) {
-            position.seq = peer.upto.get();
-        }
-        position
     }
 
     /// A connection's number within its user's throttle.

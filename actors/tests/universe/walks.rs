@@ -4,6 +4,7 @@ use crate::{hush, scene::*};
 use greenroom_actors::{
     logic::{
         bus_log::Limits,
+        position::Position,
         protocol::{Notice, Rooms},
         throttle::Rules,
     },
@@ -228,6 +229,28 @@ fn answers_come_in_the_order_of_the_commands_also_when_the_bus_takes_its_time() 
         count(&universe, "b", 1..2);
         universe.settle().await;
         assert_eq!(numbers(&client.read()), [1]);
+    });
+}
+
+#[test]
+fn what_is_asked_after_coming_back_is_answered_after_it() {
+    on_virtual_time(async {
+        let mut plan = Plan::new(1, 1);
+        plan.answers_after = Duration::from_millis(100);
+        let universe = Universe::planned(plan);
+        let at = shard(&universe, 0, 0);
+        wait(1.0).await;
+        let mut client = at.connect();
+        client.send(&json!({"type": "join", "rooms": ["a", "b"], "since": "0-0"}));
+        client.send(&json!({"type": "leave", "room": "a"}));
+        client.send(&json!({"type": "join", "room": "c"}));
+        wait(2.0).await;
+        assert_eq!(types(&client.read()), ["joined", "left", "joined"]);
+        count(&universe, "a", 0..1);
+        count(&universe, "b", 1..2);
+        count(&universe, "c", 2..3);
+        universe.settle().await;
+        assert_eq!(numbers(&client.read()), [1, 2]);
     });
 }
 
@@ -551,6 +574,85 @@ fn a_client_that_asked_and_went_leaves_nothing_behind() {
         universe.settle().await;
         assert!(at.desk.hub.is_empty());
         assert_eq!(universe.bus.gauges().head, 1, "what it asked was done");
+    });
+}
+
+#[test]
+fn what_is_not_found_yet_of_what_waited_is_part_of_every_position() {
+    on_virtual_time(async {
+        let mut plan = Plan::new(1, 1);
+        plan.answers_after = Duration::from_millis(100);
+        plan.settings.rules.per_second = 10;
+        let universe = Universe::planned(plan);
+        let at = shard(&universe, 0, 0);
+        let update =
+            |task: &str| json!({"taskId": task, "status": "pending", "timestamp": "2026-01-01T00:00:00Z"});
+        for seq in 1..=300 {
+            match seq {
+                1 | 250 => publish(&universe, &["a"], "task-update", update(&seq.to_string())),
+                _ => publish(&universe, &["a"], "e", json!(seq)),
+            }
+        }
+        let position = Position {
+            life: universe.bus.life(),
+            seq: 300,
+            waiting: vec![1, 250],
+        };
+        wait(1.0).await;
+        let mut client = at.connect();
+        client.send(&json!({"type": "join", "room": "a", "since": position.to_string()}));
+        // A page holds 128 events.
+        wait(0.15).await;
+        at.desk.registry.send(notice()).await.expect("a shard");
+        wait(1.0).await;
+        let frames = client.read();
+        assert_eq!(types(&frames), ["joined", "event", "event", "event"]);
+        let positions: Vec<Position> = frames
+            .iter()
+            .map(|frame| {
+                frame["position"]
+                    .as_str()
+                    .expect("one")
+                    .parse()
+                    .expect("a position")
+            })
+            .collect();
+        assert_eq!(
+            (frames[0]["recovered"].as_bool(), &positions[0]),
+            (Some(true), &position)
+        );
+        assert_eq!(
+            (frames[1]["event"].as_str(), &positions[1]),
+            (Some("greenroom"), &position)
+        );
+        assert_eq!(positions[2].waiting, [250]);
+        assert_eq!(positions[3].waiting, [0; 0]);
+    });
+}
+
+#[test]
+fn a_client_that_is_nowhere_misses_nothing_while_its_shard_attaches() {
+    on_virtual_time(async {
+        hush();
+        let mut plan = Plan::new(1, 1);
+        plan.limits.history_events = 3;
+        plan.answers_after = Duration::from_millis(500);
+        let universe = Universe::planned(plan);
+        let at = shard(&universe, 0, 0);
+        wait(1.0).await;
+        let mut client = at.connect();
+        count(&universe, "a", 0..5);
+        universe.nodes[0].supervisor.crash("rooms-0");
+        wait(0.1).await;
+        count(&universe, "a", 5..10);
+        client.send(&json!({"type": "join", "room": "a"}));
+        wait(3.0).await;
+        count(&universe, "a", 10..12);
+        universe.settle().await;
+        let frames = client.read();
+        assert_eq!(types(&frames), ["joined", "event", "event"]);
+        assert_eq!(numbers(&frames), [10, 11]);
+        assert!(!client.is_over());
     });
 }
 

@@ -196,6 +196,49 @@ fn a_watcher_that_resumes_gets_what_waited_for_whoever_had_the_position() {
 }
 
 #[test]
+fn a_watcher_that_is_too_busy_to_hear_how_its_join_went_hears_it_later() {
+    for (since, recovered) in [(None, true), (Some("zz-5"), false)] {
+        on_virtual_time(async {
+            let universe = Universe::new(1, 1, Limits::default(), |_| {});
+            let heard = Rc::<RefCell<Vec<Heard>>>::default();
+            let takes = Duration::from_millis(50);
+            let slow = Slow {
+                heard: heard.clone(),
+                takes,
+            };
+            let to = slow.start().recipient();
+            universe.settle().await;
+            let position: Position = "0-1".parse().expect("a position");
+            while to
+                .try_send(Heard::Missed {
+                    position: position.clone(),
+                })
+                .is_ok()
+            {}
+            let filled = heard.clone();
+            let watch = Watch {
+                rooms: vec![room("a")],
+                since: since.map(|text| text.parse().expect("a position")),
+                to,
+            };
+            let desk = &shard(&universe, 0, 0).desk;
+            desk.registry.send(watch).await.expect("a shard").expect("a key");
+            count(&universe, "a", 0..5);
+            wait(3.0).await;
+            let heard = filled.borrow();
+            let told = heard
+                .iter()
+                .position(|heard| matches!(heard, Heard::Joined { .. }));
+            let told = told.expect("how the join went");
+            assert!(matches!(&heard[told], Heard::Joined { recovered: so, .. } if *so == recovered));
+            let after = &heard[told + 1..];
+            assert!(after.iter().all(|heard| matches!(heard, Heard::Event(_))));
+            assert_eq!(after.len(), 5);
+        });
+    }
+}
+
+#[test]
 fn notices_are_not_for_watchers_and_do_not_fill_anything() {
     on_virtual_time(async {
         let universe = Universe::new(1, 1, Limits::default(), |settings| settings.outbox_bytes = 1_000);
