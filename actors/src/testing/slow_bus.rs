@@ -22,7 +22,7 @@ use tokio::time::sleep;
 
 /// See the module's description. What a call does, it does at once; only the answer comes later.
 pub struct SlowBus {
-    inner: Arc<dyn Bus>,
+    inner: Mutex<Arc<dyn Bus>>,
     answers_after: Duration,
     away: AtomicBool,
     accepted: Mutex<Vec<(u64, Draft)>>,
@@ -32,11 +32,20 @@ impl SlowBus {
     /// A bus like `inner`, whose answers come later.
     pub fn new(inner: Arc<dyn Bus>, answers_after: Duration) -> Self {
         Self {
-            inner,
+            inner: Mutex::new(inner),
             answers_after,
             away: AtomicBool::new(false),
             accepted: Mutex::default(),
         }
+    }
+
+    /// From now on it is like another one: it has lost its history, and begins a new life.
+    pub fn begin_anew(&self, inner: Arc<dyn Bus>) {
+        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = inner;
+    }
+
+    fn inner(&self) -> Arc<dyn Bus> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// While it is away, the history cannot be read and nobody can attach.
@@ -56,7 +65,7 @@ impl SlowBus {
         if self.away.load(Ordering::Relaxed) {
             return Box::pin(std::future::ready(Err(BusError::Away("by the test".into()))));
         }
-        let (answer, after) = (answer(&*self.inner), self.answers_after);
+        let (answer, after) = (answer(&*self.inner()), self.answers_after);
         Box::pin(async move {
             if !after.is_zero() {
                 sleep(after).await;
@@ -68,7 +77,7 @@ impl SlowBus {
 
 impl Bus for SlowBus {
     fn life(&self) -> Life {
-        self.inner.life()
+        self.inner().life()
     }
 
     fn publish(&self, draft: Draft) -> PortFuture<Result<Receipt, BusError>> {
@@ -92,27 +101,27 @@ impl Bus for SlowBus {
     }
 
     fn detach(&self, shard: ShardId) {
-        self.inner.detach(shard);
+        self.inner().detach(shard);
     }
 
     fn subscribe(&self, shard: ShardId, rooms: &[RoomName]) {
-        self.inner.subscribe(shard, rooms);
+        self.inner().subscribe(shard, rooms);
     }
 
     fn unsubscribe(&self, shard: ShardId, rooms: &[RoomName]) {
-        self.inner.unsubscribe(shard, rooms);
+        self.inner().unsubscribe(shard, rooms);
     }
 
     fn enter(&self, rooms: &[RoomName], card: &Arc<Card>) {
-        self.inner.enter(rooms, card);
+        self.inner().enter(rooms, card);
     }
 
     fn exit(&self, rooms: &[RoomName], session: SessionId) {
-        self.inner.exit(rooms, session);
+        self.inner().exit(rooms, session);
     }
 
     fn members(&self, room: &RoomName) -> PortFuture<Result<Vec<Member>, BusError>> {
-        self.inner.members(room)
+        self.inner().members(room)
     }
 
     fn rooms(
@@ -121,18 +130,18 @@ impl Bus for SlowBus {
         after: Option<String>,
         limit: usize,
     ) -> PortFuture<Result<Vec<(RoomName, usize)>, BusError>> {
-        self.inner.rooms(prefix, after, limit)
+        self.inner().rooms(prefix, after, limit)
     }
 
     fn tend(&self) {
-        self.inner.tend();
+        self.inner().tend();
     }
 
     fn now_ms(&self) -> i64 {
-        self.inner.now_ms()
+        self.inner().now_ms()
     }
 
     fn gauges(&self) -> BusGauges {
-        self.inner.gauges()
+        self.inner().gauges()
     }
 }

@@ -129,6 +129,8 @@ pub struct Plan {
     pub answers_after: Duration,
     /// How many messages fit the mailbox of a worker.
     pub mailbox: usize,
+    /// How many commands of a connection may be unanswered.
+    pub commands_in_flight: usize,
     /// What the shards are told.
     pub settings: Settings,
 }
@@ -142,7 +144,17 @@ impl Plan {
             limits: bus_log::Limits::default(),
             answers_after: Duration::ZERO,
             mailbox: patient().mailbox,
+            commands_in_flight: 256,
             settings: settings("node"),
+        }
+    }
+}
+
+impl Plan {
+    fn policy(&self) -> Policy {
+        Policy {
+            mailbox: self.mailbox,
+            ..patient()
         }
     }
 }
@@ -195,12 +207,8 @@ impl Universe {
 impl Node {
     fn new(n: u32, plan: &Plan, bus: &Arc<SlowBus>, clock: &WallClock) -> Self {
         let supervisor = Supervisor::seeded(u64::from(n));
-        let policy = Policy {
-            mailbox: plan.mailbox,
-            ..patient()
-        };
         let port: Arc<dyn Bus> = bus.clone();
-        let bridge = supervisor.start("bridge", policy.clone(), |_| RedisBridge::new(port.clone()));
+        let bridge = supervisor.start("bridge", plan.policy(), |_| RedisBridge::new(port.clone()));
         let settings = Rc::new(Settings {
             node: format!("node-{n}").into(),
             ..plan.settings.clone()
@@ -212,7 +220,7 @@ impl Node {
                 attach: bridge.clone().recipient(),
                 interest: bridge.clone().recipient(),
             };
-            Shard::new(id, &supervisor, policy.clone(), &settings, neighbours, clock)
+            Shard::new(id, plan, &supervisor, &settings, neighbours, clock)
         };
         let shards = (0..plan.shards).map(shard).collect();
         Self {
@@ -226,8 +234,8 @@ impl Node {
 impl Shard {
     fn new(
         id: ShardId,
+        plan: &Plan,
         supervisor: &Supervisor,
-        policy: Policy,
         settings: &Rc<Settings>,
         neighbours: Neighbours,
         clock: &WallClock,
@@ -235,7 +243,7 @@ impl Shard {
         let hub = Hub::new(Arc::new(ShardStats::default()));
         let name = format!("rooms-{}", id.0 % 100);
         let bus = neighbours.bus.clone();
-        let registry = supervisor.start(&name, policy, |_| {
+        let registry = supervisor.start(&name, plan.policy(), |_| {
             RoomRegistry::new(id, hub.clone(), settings.clone(), neighbours)
         });
         let desk = Desk {
@@ -247,7 +255,7 @@ impl Shard {
                 frame_bytes: 256 << 10,
                 message_bytes: 256 << 10,
             },
-            commands_in_flight: 256,
+            commands_in_flight: plan.commands_in_flight,
             clock: clock.clone(),
             new_event_id: next_event_id,
         };

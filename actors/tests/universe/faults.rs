@@ -68,6 +68,22 @@ fn a_crash_of_the_bridge_loses_and_repeats_nothing() {
 }
 
 #[test]
+fn a_bridge_that_comes_back_asks_every_shard_what_it_wants() {
+    on_virtual_time(async {
+        let (universe, _clients) = four().await;
+        let catch_ups = |node: usize, at: usize| shard(&universe, node, at).desk.hub.stats.catch_ups.get();
+        assert!(universe.nodes[0].supervisor.crash("bridge"));
+        wait(1.0).await;
+        assert_eq!([catch_ups(0, 0), catch_ups(0, 1)], [2, 2]);
+        assert_eq!(
+            [catch_ups(1, 0), catch_ups(1, 1)],
+            [1, 1],
+            "the other node's bridge is well"
+        );
+    });
+}
+
+#[test]
 fn a_shard_that_fails_half_way_through_a_fan_out_goes_on_where_it_was() {
     for members in 0..5 {
         on_virtual_time(async {

@@ -6,12 +6,14 @@
     reason = "a test says what is wrong by panicking, and how far it searched by printing"
 )]
 
+mod attaching;
+mod catching_up;
+mod commands;
 mod faults;
 mod player;
 mod scene;
 mod schedule;
 mod truth;
-mod walks;
 mod watchers;
 mod world;
 

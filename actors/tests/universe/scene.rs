@@ -1,7 +1,11 @@
 //! Small words for tests that walk through one schedule by hand.
 
 use greenroom_actors::{
-    logic::{protocol::Publication, room_name::RoomName},
+    logic::{
+        protocol::{Notice, Publication},
+        room_name::RoomName,
+    },
+    messages::Announce,
     ports::Bus,
     reply::poll_once,
     testing::{
@@ -83,4 +87,13 @@ pub fn types(frames: &[Value]) -> Vec<&str> {
         .iter()
         .map(|frame| frame["type"].as_str().expect("a type"))
         .collect()
+}
+
+/// A node says something about itself.
+pub fn notice() -> Announce {
+    Announce(Notice {
+        r#type: "degraded",
+        message: "a test says so".into(),
+        retry_in_ms: None,
+    })
 }

@@ -113,32 +113,36 @@ fn a_slow_watcher_with_a_small_mailbox_hears_everything_in_order_also_across_cra
 
 #[test]
 fn a_watcher_that_is_too_slow_for_the_history_is_told_that_it_missed_something() {
-    on_virtual_time(async {
-        let limits = Limits {
-            history_events: 10,
-            ..Limits::default()
-        };
-        let universe = Universe::new(1, 1, limits, |_| {});
-        let watching = watch(shard(&universe, 0, 0), 5, None).await;
-        universe.settle().await;
-        count(&universe, "a", 0..100);
-        wait(3.0).await;
-        count(&universe, "a", 100..103);
-        wait(3.0).await;
-        let events = watching.events();
-        assert!(events.windows(2).all(|two| two[0] < two[1]), "{events:?}");
-        assert_eq!(events[events.len() - 13..], (90..103).collect::<Vec<u64>>());
-        assert_eq!(watching.told(), (vec![true], 1));
-        // The gap is where the word is.
-        let heard = watching.heard.borrow();
-        let at = heard
-            .iter()
-            .position(|heard| matches!(heard, Heard::Missed { .. }));
-        let Some(Heard::Missed { position }) = at.map(|at| &heard[at]) else {
-            panic!("not missed")
-        };
-        assert!(matches!(&heard[at.expect("one") + 1], Heard::Event(event) if event.seq == position.seq + 1));
-    });
+    for takes_ms in [1, 5, 30, 100] {
+        on_virtual_time(async {
+            let limits = Limits {
+                history_events: 10,
+                ..Limits::default()
+            };
+            let universe = Universe::new(1, 1, limits, |_| {});
+            let watching = watch(shard(&universe, 0, 0), takes_ms, None).await;
+            universe.settle().await;
+            count(&universe, "a", 0..100);
+            wait(5.0).await;
+            count(&universe, "a", 100..103);
+            wait(5.0).await;
+            let events = watching.events();
+            assert!(events.windows(2).all(|two| two[0] < two[1]), "{events:?}");
+            assert_eq!(events[events.len() - 13..], (90..103).collect::<Vec<u64>>());
+            assert_eq!(watching.told(), (vec![true], 1), "{takes_ms} ms for each");
+            // The gap is where the word is.
+            let heard = watching.heard.borrow();
+            let at = heard
+                .iter()
+                .position(|heard| matches!(heard, Heard::Missed { .. }));
+            let Some(Heard::Missed { position }) = at.map(|at| &heard[at]) else {
+                panic!("not missed")
+            };
+            assert!(
+                matches!(&heard[at.expect("one") + 1], Heard::Event(event) if event.seq == position.seq + 1)
+            );
+        });
+    }
 }
 
 #[test]
@@ -209,6 +213,12 @@ fn a_watcher_that_is_too_busy_to_hear_how_its_join_went_hears_it_later() {
             let to = slow.start().recipient();
             universe.settle().await;
             let position: Position = "0-1".parse().expect("a position");
+            // It takes the first, and is busy with that one while the rest fills its mailbox.
+            to.try_send(Heard::Missed {
+                position: position.clone(),
+            })
+            .expect("room for one");
+            universe.settle().await;
             while to
                 .try_send(Heard::Missed {
                     position: position.clone(),
