@@ -767,3 +767,32 @@ async fn thoughts_that_wait_survive_a_cut() {
         assert_eq!(notes, 1, "cut after {heard_before}");
     }
 }
+
+/// What still waited for a client that has gone reaches nobody else, though the next one takes its place.
+#[tokio::test]
+async fn nobody_hears_what_waited_for_another() {
+    let node = TestNode::with(|config| config.workers = 1).await;
+    let think = async |agent: &str| {
+        // Ten go out at once, the others wait for a second.
+        for number in 0..20 {
+            let thought = json!({"thought": format!("{agent} {number}")});
+            let path = format!("/v1/agents/{agent}/thoughts");
+            assert_eq!(node.http.post(&path, &thought).await.status, 202);
+        }
+    };
+    let gone = node.joined(&["agent:secret"]).await;
+    think("secret").await;
+    gone.cut();
+    node.until_members("agent:secret", 0).await;
+    let mut next = node.joined(&["agent:own"]).await;
+    think("own").await;
+    let mut heard = Vec::new();
+    while heard.len() < 20 {
+        let event = next.event().await;
+        heard.extend(thoughts_of(&event["data"]));
+    }
+    // Its own waited longer than what waited for the other.
+    let expected: Vec<String> = (0..20).map(|number| format!("own {number}")).collect();
+    assert_eq!(heard, expected);
+    next.hears_nothing().await;
+}
