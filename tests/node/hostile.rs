@@ -246,9 +246,9 @@ async fn a_client_that_asks_and_never_reads_the_answers_is_cut_off() {
     assert!(matches!(hostile.close_code().await, Some(4000) | None));
 }
 
-/// A head that comes too slowly, or not at all, holds a connection for five seconds.
+/// A head that comes too slowly, or not at all, holds a connection for five seconds, a body for ten.
 #[tokio::test]
-async fn a_head_that_does_not_come_holds_no_connection() {
+async fn a_request_that_does_not_come_holds_no_connection() {
     let node = Process::start(&[]);
     let silent = async {
         let mut raw = Raw::connect(node.address).await;
@@ -271,18 +271,14 @@ async fn a_head_that_does_not_come_holds_no_connection() {
             drops.tick().await;
         }
     };
-    tokio::join!(silent, begun, drips);
-}
-
-/// A body that does not come holds no connection for long either.
-#[tokio::test]
-async fn a_body_that_does_not_come_holds_no_connection() {
-    let node = Process::start(&[]);
-    let mut raw = Raw::connect(node.address).await;
-    let head = "POST /v1/rooms/lobby/events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
-        content-length: 100\r\n\r\n{\"event\":";
-    raw.send(head.as_bytes()).await;
-    let answer = String::from_utf8(raw.read_to_the_end().await).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert!(answer.contains("\"request_timeout\""), "{answer}");
+    let no_body = async {
+        let mut raw = Raw::connect(node.address).await;
+        let head = "POST /v1/rooms/lobby/events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+            content-length: 100\r\n\r\n{\"event\":";
+        raw.send(head.as_bytes()).await;
+        let answer = String::from_utf8(raw.read_to_the_end().await).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+        assert!(answer.contains("\"request_timeout\""), "{answer}");
+    };
+    tokio::join!(silent, begun, drips, no_body);
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -731,41 +732,42 @@ async fn a_slow_reader_is_cut_off_and_resumes_without_loss() {
 /// What had to wait for the throttle when a client was cut off is given when it is back, and nothing else twice.
 #[tokio::test]
 async fn thoughts_that_wait_survive_a_cut() {
-    const THOUGHTS: usize = 60;
     let node = TestNode::start().await;
-    let expected: Vec<String> = (0..THOUGHTS).map(|number| number.to_string()).collect();
     // Ten go out at once, then what overtakes; the others wait.
-    for heard_before in [0, 1, 10, 11] {
-        let room = numbered_name("agent");
-        let rooms = [&*room, "lobby"];
-        let mut ws = node.ws().await;
-        let mut position = ws.join(&rooms, None).await["position"].clone();
-        for text in &expected {
-            let data = json!({"agentId": "1", "thought": text, "timestamp": "2026-01-31T12:00:00Z"});
-            node.publish(&room, "agent-thought", data).await;
-        }
-        // Is not throttled, so it overtakes what waits.
-        node.publish("lobby", "note", 1).await;
-        let mut heard = ws.events(heard_before).await;
-        if let Some(last) = heard.last() {
-            position = last["position"].clone();
-        }
-        ws.cut();
-        let mut back = node.ws().await;
-        let joined = back.join(&rooms, position.as_str()).await;
-        assert_eq!(joined["recovered"], true);
-        let thoughts_in = |heard: &[Value]| -> Vec<String> {
-            let thoughts = heard.iter().filter(|event| event["event"] == "agent-thought");
-            thoughts.flat_map(|event| thoughts_of(&event["data"])).collect()
-        };
-        while thoughts_in(&heard).len() < THOUGHTS || heard.iter().all(|event| event["event"] != "note") {
-            heard.push(back.event().await);
-        }
-        back.hears_nothing().await;
-        assert_eq!(thoughts_in(&heard), expected, "cut after {heard_before}");
-        let notes = heard.iter().filter(|event| event["event"] == "note").count();
-        assert_eq!(notes, 1, "cut after {heard_before}");
+    join_all([0, 1, 10, 11].map(|heard_before| is_cut_while_thoughts_wait(&node, heard_before))).await;
+}
+
+async fn is_cut_while_thoughts_wait(node: &TestNode, heard_before: usize) {
+    let expected: Vec<String> = (0..60).map(|number| number.to_string()).collect();
+    let rooms = ["agent", "lobby"].map(numbered_name);
+    let rooms = rooms.each_ref().map(|room| &**room);
+    let mut ws = node.ws().await;
+    let mut position = ws.join(&rooms, None).await["position"].clone();
+    for text in &expected {
+        let data = json!({"agentId": "1", "thought": text, "timestamp": "2026-01-31T12:00:00Z"});
+        node.publish(rooms[0], "agent-thought", data).await;
     }
+    // Is not throttled, so it overtakes what waits.
+    node.publish(rooms[1], "note", 1).await;
+    let mut heard = ws.events(heard_before).await;
+    if let Some(last) = heard.last() {
+        position = last["position"].clone();
+    }
+    ws.cut();
+    let mut back = node.ws().await;
+    let joined = back.join(&rooms, position.as_str()).await;
+    assert_eq!(joined["recovered"], true);
+    let thoughts_in = |heard: &[Value]| -> Vec<String> {
+        let thoughts = heard.iter().filter(|event| event["event"] == "agent-thought");
+        thoughts.flat_map(|event| thoughts_of(&event["data"])).collect()
+    };
+    while thoughts_in(&heard).len() < expected.len() || heard.iter().all(|event| event["event"] != "note") {
+        heard.push(back.event().await);
+    }
+    back.hears_nothing().await;
+    assert_eq!(thoughts_in(&heard), expected, "cut after {heard_before}");
+    let notes = heard.iter().filter(|event| event["event"] == "note").count();
+    assert_eq!(notes, 1, "cut after {heard_before}");
 }
 
 /// What still waited for a client that has gone reaches nobody else, though the next one takes its place.
