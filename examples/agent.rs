@@ -51,6 +51,7 @@ impl Handler<Heard> for Agent {
             Heard::Joined { .. } => self.say("agent 7 watches task:1".to_owned()),
             Heard::Event(event) => self.think(&event, ctx),
             Heard::Missed { .. } => self.say("agent 7 was too slow and missed something".to_owned()),
+            Heard::Notice(notice) => self.say(format!("the node says: {}", notice.message)),
         }
     }
 }

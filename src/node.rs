@@ -28,8 +28,6 @@ use crate::ids;
 use crate::rooms::Rooms;
 use crate::shards::{Shards, ThreadParts};
 
-/// Unwanted rooms are kept for this long, so that clients that come and go cost nothing.
-const LINGER_MS: u64 = 5_000;
 /// How often draining looks whether everybody has gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long the node's threads may take to begin.
@@ -46,6 +44,14 @@ pub enum StartError {
     Listen {
         /// The address.
         address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The kernel does not know this congestion control, or does not allow it.
+    #[error("the kernel refuses tcp_congestion = {name:?}: {source}")]
+    Congestion {
+        /// Its name.
+        name: String,
         /// Why.
         source: io::Error,
     },
@@ -88,11 +94,18 @@ impl Node {
     /// Starts a node on a bus that it may share with other nodes of this process.
     pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, StartError> {
         config.validate()?;
-        let listener =
-            listen(config.listen, config.tcp_congestion.as_deref()).map_err(|source| StartError::Listen {
-                address: config.listen,
+        let listener = listen(config.listen).map_err(|source| StartError::Listen {
+            address: config.listen,
+            source,
+        })?;
+        if let Some(name) = &config.tcp_congestion {
+            // Connections that are accepted have it from the listener.
+            let set = socket2::SockRef::from(&listener).set_tcp_congestion(name.as_bytes());
+            set.map_err(|source| StartError::Congestion {
+                name: name.clone(),
                 source,
             })?;
+        }
         let address = listener.local_addr().map_err(|source| StartError::Listen {
             address: config.listen,
             source,
@@ -109,6 +122,7 @@ impl Node {
             node: name.clone(),
             body_bytes: config.limits.body_bytes,
             connections: config.limits.connections as u64,
+            times: http::Times::from(&config.http),
             draining: draining.subscribe(),
             began: Instant::now(),
         };
@@ -333,7 +347,7 @@ fn thread_parts(
             ping_interval_ms: config.websocket.ping_interval_ms,
             ping_timeout_ms: config.websocket.ping_timeout_ms,
             comment_ms: config.sse.comment_ms,
-            linger_ms: LINGER_MS,
+            linger_ms: config.rooms.linger_ms,
             new_session_id: ids::session_id,
         },
         publish: publish_limits(config),
@@ -341,6 +355,7 @@ fn thread_parts(
             frame_bytes: u32::try_from(config.limits.frame_bytes).unwrap_or(u32::MAX),
             message_bytes: u32::try_from(config.limits.message_bytes).unwrap_or(u32::MAX),
         },
+        close_ms: config.websocket.close_timeout_ms,
         commands_in_flight: config.limits.commands_in_flight,
         clock: wall_clock(),
         shards: shards.clone(),
@@ -371,15 +386,11 @@ fn rules(throttle: &sections::Throttle) -> Rules {
 }
 
 /// Listens with an address that may be used again at once after a restart, and a backlog for a storm of clients.
-fn listen(address: SocketAddr, congestion: Option<&str>) -> io::Result<TcpListener> {
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    if let Some(congestion) = congestion {
-        // Connections that are accepted have it from the listener.
-        socket.set_tcp_congestion(congestion.as_bytes())?;
-    }
     socket.bind(&address.into())?;
     socket.listen(4_096)?;
     Ok(socket.into())

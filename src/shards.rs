@@ -110,6 +110,8 @@ pub struct ThreadParts {
     pub publish: publication::Limits,
     /// How large frames may be.
     pub frames: ws::Limits,
+    /// How long a closing client has to answer, milliseconds.
+    pub close_ms: u64,
     /// Unanswered commands of a connection.
     pub commands_in_flight: usize,
     /// The wall clock.
@@ -131,7 +133,7 @@ impl Thread {
     pub fn start(parts: &ThreadParts) -> Rc<Self> {
         let shard = ShardId(NEXT_SHARD.fetch_add(1, Ordering::Relaxed));
         let stats = Arc::<ShardStats>::default();
-        let hub = Hub::new(stats.clone());
+        let hub = Hub::new(stats.clone(), parts.close_ms);
         let settings = Rc::new(parts.settings.clone());
         let neighbours = Neighbours {
             bus: parts.bus.clone(),

@@ -22,9 +22,6 @@ use std::{
 /// Bytes read at once; one buffer a thread, so idle connections have none.
 const READ_BYTES: usize = 64 << 10;
 
-/// How long a closing client has to take its close frame and to answer it, milliseconds.
-pub const CLOSE_GRACE_MS: u64 = 2_000;
-
 /// The part of a key that is a place in the table.
 const PLACE_BITS: u32 = 32;
 
@@ -47,13 +44,15 @@ pub struct Hub<W> {
     pub(crate) now_ms: Cell<u64>,
     /// Counters, read by other threads.
     pub stats: Arc<ShardStats>,
+    /// How long a closing client has to take its close frame and to answer it, milliseconds.
+    pub close_ms: u64,
     /// Whether new connections are refused because the node shuts down.
     pub draining: Cell<bool>,
 }
 
 impl<W: Wire> Hub<W> {
-    /// An empty hub.
-    pub fn new(stats: Arc<ShardStats>) -> Rc<Self> {
+    /// An empty hub whose closing clients have `close_ms` milliseconds to take their close frame and to answer it.
+    pub fn new(stats: Arc<ShardStats>, close_ms: u64) -> Rc<Self> {
         Rc::new(Self {
             peers: RefCell::default(),
             made: Cell::new(0),
@@ -64,6 +63,7 @@ impl<W: Wire> Hub<W> {
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
             now_ms: Cell::new(0),
             stats,
+            close_ms,
             draining: Cell::new(false),
         })
     }
@@ -143,7 +143,7 @@ impl<W: Wire> Hub<W> {
         };
         tracing::debug!(session = %peer.card.id, code = number, reason = %text, "closing a connection");
         peer.queue_close(code, &text);
-        peer.cut_off_ms.set(self.now_ms.get() + CLOSE_GRACE_MS);
+        peer.cut_off_ms.set(self.now_ms.get() + self.close_ms);
         self.mark(peer);
     }
 

@@ -148,6 +148,8 @@ pub enum Heard {
         /// What the watcher has from here on.
         position: Position,
     },
+    /// The node says something about itself, such as that it shuts down and the watch ends with it.
+    Notice(Notice),
 }
 
 // ---- RedisBridge hears ----

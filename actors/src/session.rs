@@ -224,7 +224,7 @@ impl<W: Wire> SessionActor<W> {
                 self.peer.set(CLOSING);
                 self.peer
                     .cut_off_ms
-                    .set(self.desk.hub.now_ms.get() + crate::hub::CLOSE_GRACE_MS);
+                    .set(self.desk.hub.now_ms.get() + self.desk.hub.close_ms);
             }
         }
     }

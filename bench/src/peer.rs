@@ -99,7 +99,14 @@ impl Peer {
             }
             Start::Node { binary, settings } => {
                 let mut command = Command::new(binary);
-                command.args(["serve", "--listen", &format!("127.0.0.1:{port}")]);
+                // Not what happens to lie in the folder from which it is started.
+                command.args([
+                    "serve",
+                    "--config",
+                    "/dev/null",
+                    "--listen",
+                    &format!("127.0.0.1:{port}"),
+                ]);
                 let settings = NODE_SETTINGS
                     .into_iter()
                     .chain(socket::without_pacing())

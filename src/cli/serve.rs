@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use actix_rt::System;
 use anyhow::Context as _;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use super::{out, settings::Settings};
 use crate::actors::supervise;
@@ -45,7 +46,7 @@ fn allow_connections(connections: u64) {
     }
 }
 
-/// Runs the node until it is told to stop (exit code 0) or gives up (1).
+/// Runs the node until it is told to stop (exit code 0), is told so again while it drains (1), or gives up (1).
 pub fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
     System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
@@ -53,20 +54,42 @@ pub fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
         let node = Node::start(loaded.config).await?;
         tracing::info!(node = node.name(), address = %node.address(), version = env!("CARGO_PKG_VERSION"), "listening");
         out::line(greeting(&node))?;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+        let (say, stop) = oneshot::channel();
+        let twice = async {
+            told(&mut terminate, &mut interrupt).await;
+            let _ = say.send(());
+            told(&mut terminate, &mut interrupt).await;
         };
-        Ok(match node.run(stop).await {
-            Ended::Stopped => ExitCode::SUCCESS,
-            Ended::GaveUp(worker) => {
-                tracing::error!(worker, "a vital worker was given up: the process ends, to be started anew");
+        Ok(tokio::select! {
+            ended = node.run(async { _ = stop.await }) => exit_code(ended),
+            // Whoever says it twice does not want to wait for clients and requests.
+            () = twice => {
+                tracing::warn!("told to stop again: not waiting any longer");
                 ExitCode::FAILURE
             }
         })
     })
+}
+
+/// Resolves when the process is told to stop.
+async fn told(terminate: &mut Signal, interrupt: &mut Signal) {
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+fn exit_code(ended: Ended) -> ExitCode {
+    match ended {
+        Ended::Stopped => ExitCode::SUCCESS,
+        Ended::GaveUp(worker) => {
+            tracing::error!(
+                worker,
+                "a vital worker was given up: the process ends, to be started anew"
+            );
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Where it listens, what runs embedded, and what to try first.

@@ -93,7 +93,8 @@ impl Key {
         found
     }
 
-    /// The known key most like this one: the same up to a few letters, or the same name in another section.
+    /// The known key most like this one: the same up to a few letters, the same name in another section, or else the
+    /// one of its section that begins most like it.
     pub(super) fn nearest(&self) -> String {
         let wanted = flat(&self.to_string());
         let last = flat(self.0.last().map_or("", String::as_str));
@@ -104,8 +105,27 @@ impl Key {
             // Of two that are as near, the one of which the beginning was written.
             (nearest, !flat(name).starts_with(&last))
         };
-        let known = RULES.iter().map(|rule| self.concrete(rule.pattern));
-        known.min_by_key(distance).unwrap_or_default()
+        let known: Vec<String> = RULES.iter().map(|rule| self.concrete(rule.pattern)).collect();
+        let nearest = known.iter().min_by_key(|key| distance(key)).cloned();
+        let is_typo = |key: &String| distance(key).0 <= 1 + last.len() / 4;
+        nearest
+            .clone()
+            .filter(is_typo)
+            .or_else(|| self.nearest_sibling(&known))
+            .or(nearest)
+            .unwrap_or_default()
+    }
+
+    /// The known key of the same section that is most like this one.
+    fn nearest_sibling(&self, known: &[String]) -> Option<String> {
+        let (last, section) = self.0.split_last()?;
+        let section = format!("{}.", section.join("."));
+        let siblings = known
+            .iter()
+            .filter_map(|key| Some((key, key.strip_prefix(&section)?)));
+        let alike = |name: &str| strsim::jaro_winkler(&flat(last), &flat(name));
+        let nearest = siblings.max_by(|(_, one), (_, other)| alike(one).total_cmp(&alike(other)));
+        nearest.map(|(key, _)| key.clone())
     }
 
     /// A pattern with the event's name filled in: this key's own, if it has one.
@@ -177,6 +197,9 @@ mod tests {
             ("limits.outbox_bytes", "rooms.outbox_bytes"),
             ("throttle.kinds.chat.prio", "throttle.kinds.chat.priority"),
             ("auth.mod", "auth.mode"),
+            ("rooms.histry", "rooms.history_bytes"),
+            ("http.body", "http.body_timeout_ms"),
+            ("listne", "listen"),
         ];
         for (wrong, meant) in cases {
             assert_eq!(Key::parse(wrong).nearest(), meant, "for {wrong}");

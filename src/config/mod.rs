@@ -27,7 +27,7 @@ pub use problem::{Problem, Problems, Source};
 pub use secret::Secret;
 
 use sections::{
-    Auth, Bus, Cache, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, Sse, Supervision,
+    Auth, Bus, Cache, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, Sse, Supervision,
     Throttle, Websocket,
 };
 
@@ -50,6 +50,8 @@ pub struct Config {
     pub throttle: Throttle,
     /// What a client may ask for.
     pub limits: Limits,
+    /// How long a client of the HTTP server may take.
+    pub http: Http,
     /// Plain WebSocket connections.
     pub websocket: Websocket,
     /// Server-sent event streams.
@@ -86,6 +88,7 @@ impl Default for Config {
             rooms: Rooms::default(),
             throttle: Throttle::default(),
             limits: Limits::default(),
+            http: Http::default(),
             websocket: Websocket::default(),
             sse: Sse::default(),
             bus: Bus::default(),

@@ -23,6 +23,9 @@ pub struct Rooms {
     pub outbox_bytes: usize,
     /// Characters a room's name may have.
     pub name_chars: usize,
+    /// Milliseconds after which the node gives up a room that none of its clients is in any more, so that clients
+    /// that come and go cost nothing.
+    pub linger_ms: u64,
 }
 
 impl Default for Rooms {
@@ -34,6 +37,7 @@ impl Default for Rooms {
             remembered_rooms: 100_000,
             outbox_bytes: 1_048_576,
             name_chars: 200,
+            linger_ms: 5_000,
         }
     }
 }
@@ -146,6 +150,31 @@ impl Default for Limits {
     }
 }
 
+/// `[http]`: how long a client of the HTTP server may take, milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// To send the head of a request.
+    pub header_timeout_ms: u64,
+    /// To send the body of a request.
+    pub body_timeout_ms: u64,
+    /// To take something of an answer or a stream that waits for it.
+    pub send_timeout_ms: u64,
+    /// Between two requests on one connection.
+    pub keep_alive_ms: u64,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            header_timeout_ms: 5_000,
+            body_timeout_ms: 10_000,
+            send_timeout_ms: 10_000,
+            keep_alive_ms: 75_000,
+        }
+    }
+}
+
 /// `[websocket]`: plain WebSocket connections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -154,6 +183,8 @@ pub struct Websocket {
     pub ping_interval_ms: u64,
     /// Milliseconds a client has to answer a ping before its connection counts as dead.
     pub ping_timeout_ms: u64,
+    /// Milliseconds a client has to take and answer a close frame before its connection is cut.
+    pub close_timeout_ms: u64,
 }
 
 impl Default for Websocket {
@@ -161,6 +192,7 @@ impl Default for Websocket {
         Self {
             ping_interval_ms: 25_000,
             ping_timeout_ms: 20_000,
+            close_timeout_ms: 2_000,
         }
     }
 }

@@ -212,7 +212,7 @@ fn everything_that_is_wrong_is_told_at_once() {
          (`log.level`)",
         "flag --set: expected key=value, such as --set rooms.history_events=500, but `nonsense...` has no `=`",
         "`rooms` (flag --set) is a section, not a value; its keys: history_events, history_seconds, history_bytes, \
-         remembered_rooms, outbox_bytes, name_chars",
+         remembered_rooms, outbox_bytes, name_chars, linger_ms",
         "`bus.on_outage` = \"panic\" (environment variable GREENROOM_BUS__ON_OUTAGE) must be \"local\"",
         "`listen` = \"localhost\" (FILE, line 1) must be a text: an IP address and a port, such as 127.0.0.1:7420 or \
          [::1]:7420",

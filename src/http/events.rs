@@ -1,6 +1,6 @@
 //! Publishing into rooms, and their history.
 
-use actix_web::web::{Path, Query};
+use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use greenroom_actors::logic::bus_log;
 use greenroom_actors::logic::event::{Draft, Event};
@@ -15,7 +15,9 @@ use std::sync::Arc;
 use utoipa::IntoParams;
 
 use super::ApiError;
-use super::shapes::{Body, ErrorShape, Here, HistoryPage, PublishBody, Published, read_json, receipt_json};
+use super::shapes::{
+    Body, ErrorShape, Here, HistoryPage, PublishBody, Published, Query, read_json, receipt_json,
+};
 
 /// Events in a page where the caller does not say.
 const PAGE_DEFAULT: usize = 100;
@@ -105,6 +107,7 @@ pub async fn send(here: &Here, draft: Draft) -> Result<HttpResponse, ApiError> {
 
 /// What part of a history.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct HistoryQuery {
     /// A position: only what came after it.
     since: Option<String>,
@@ -125,7 +128,7 @@ pub struct HistoryQuery {
 pub async fn history(
     here: Here,
     room: Path<String>,
-    query: Query<HistoryQuery>,
+    Query(query): Query<HistoryQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let room = here.room(&room)?;
     let bus = &here.thread.desk.bus;

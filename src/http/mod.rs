@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::config::sections;
 use crate::shards::{Thread, ThreadParts};
 use patience::Patience;
 
@@ -44,16 +45,37 @@ pub struct Site {
     pub body_bytes: usize,
     /// Connections (WebSocket and streams) the node takes.
     pub connections: u64,
+    /// How long clients may take.
+    pub times: Times,
     /// Whether the node is shutting down.
     pub draining: watch::Receiver<bool>,
     /// When it began.
     pub began: Instant,
 }
 
-/// How long a client may take to send the head of a request.
-const HEAD_WITHIN: Duration = Duration::from_secs(5);
-/// How long an idle connection is kept for further requests.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a client may take.
+#[derive(Clone, Copy)]
+pub struct Times {
+    /// To send the head of a request.
+    pub header: Duration,
+    /// To send its body.
+    pub body: Duration,
+    /// To take something of what waits for it.
+    pub send: Duration,
+    /// Between two requests.
+    pub keep_alive: Duration,
+}
+
+impl From<&sections::Http> for Times {
+    fn from(http: &sections::Http) -> Self {
+        Self {
+            header: Duration::from_millis(http.header_timeout_ms),
+            body: Duration::from_millis(http.body_timeout_ms),
+            send: Duration::from_millis(http.send_timeout_ms),
+            keep_alive: Duration::from_millis(http.keep_alive_ms),
+        }
+    }
+}
 
 fn routes(config: &mut web::ServiceConfig) {
     let get = web::get;
@@ -126,19 +148,20 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
     let server = builder.listen("http", listener, move || {
         let thread = Thread::start(&site.parts);
         let draining = site.draining.clone();
+        let times = site.times;
         let http = HttpService::build()
             .local_addr(local)
-            .client_request_timeout(HEAD_WITHIN)
-            .keep_alive(KEEP_ALIVE)
+            .client_request_timeout(times.header)
+            .keep_alive(times.keep_alive)
             // A stream whose client has gone is over at once, not when writing to it has failed twice.
             .h1_allow_half_closed(false)
             // Without it, connections that are merely kept alive would be waited for.
             .graceful_shutdown_signal(move || begun(draining.clone()))
             .upgrade(upgrade::service(site.clone(), thread.clone()))
             .finish(app(&site, &thread));
-        fn_service(|stream: TcpStream| async move {
+        fn_service(move |stream: TcpStream| async move {
             let address = stream.peer_addr().ok();
-            Ok((Patience::new(stream), Protocol::Http1, address))
+            Ok((Patience::new(stream, times.send), Protocol::Http1, address))
         })
         .and_then(http)
     })?;

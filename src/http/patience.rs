@@ -13,23 +13,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
-/// How long a client may take no byte of what waits for it.
-const TAKES_SOMETHING_WITHIN: Duration = Duration::from_secs(10);
-
 /// See the module's description.
 pub struct Patience {
     stream: TcpStream,
+    /// How long the client may take no byte of what waits for it.
+    lasts: Duration,
     /// Runs while the client takes nothing.
     runs_out: Option<Pin<Box<Sleep>>>,
 }
 
 impl Patience {
-    /// With a connection. Small answers are sent at once.
-    pub fn new(stream: TcpStream) -> Self {
+    /// With a connection whose client may take no byte for as long as it `lasts`. Small answers are sent at once.
+    pub fn new(stream: TcpStream, lasts: Duration) -> Self {
         // Only a socket that is gone already refuses, and reading will tell.
         let _ = stream.set_nodelay(true);
-        let runs_out = None;
-        Self { stream, runs_out }
+        Self {
+            stream,
+            lasts,
+            runs_out: None,
+        }
     }
 
     /// The connection, for whoever looks after it better.
@@ -43,9 +45,8 @@ impl Patience {
             self.runs_out = None;
             return written;
         }
-        let runs_out = self
-            .runs_out
-            .get_or_insert_with(|| Box::pin(sleep(TAKES_SOMETHING_WITHIN)));
+        let lasts = self.lasts;
+        let runs_out = self.runs_out.get_or_insert_with(|| Box::pin(sleep(lasts)));
         runs_out
             .as_mut()
             .poll(task)

@@ -1,7 +1,7 @@
 //! Rooms and who is in them.
 
 use actix_web::HttpResponse;
-use actix_web::web::{Path, Query};
+use actix_web::web::Path;
 use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::position::Position;
 use greenroom_actors::session::bus_fault;
@@ -10,7 +10,7 @@ use serde_json::json;
 use utoipa::IntoParams;
 
 use super::ApiError;
-use super::shapes::{ErrorShape, Here, RoomRow, RoomShape, RoomsPage};
+use super::shapes::{ErrorShape, Here, Query, RoomRow, RoomShape, RoomsPage};
 
 /// Rooms in a page where the caller does not say.
 const PAGE_DEFAULT: usize = 100;
@@ -19,6 +19,7 @@ const PAGE_MAX: usize = 1_000;
 
 /// Which rooms.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct RoomsQuery {
     /// Only rooms whose name begins so.
     prefix: Option<String>,
@@ -36,8 +37,8 @@ pub struct RoomsQuery {
         (status = 400, description = "A limit out of range", body = ErrorShape),
     ),
 )]
-pub async fn rooms(here: Here, query: Query<RoomsQuery>) -> Result<HttpResponse, ApiError> {
-    let RoomsQuery { prefix, after, limit } = query.into_inner();
+pub async fn rooms(here: Here, Query(query): Query<RoomsQuery>) -> Result<HttpResponse, ApiError> {
+    let RoomsQuery { prefix, after, limit } = query;
     let limit = limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Fault::new(Code::BadRequest, format!("limit is 1 to {PAGE_MAX}")).into());

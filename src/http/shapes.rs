@@ -83,18 +83,39 @@ impl Here {
     }
 }
 
+/// What stands behind the question mark, with an error that names the parameter.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest for Query<T> {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut actix_web::dev::Payload) -> Self::Future {
+        let pairs = form_urlencoded::parse(request.query_string().as_bytes());
+        let read = serde_urlencoded::Deserializer::new(pairs);
+        let query = serde_path_to_error::deserialize(read).map(Self);
+        ready(query.map_err(|error| {
+            let at = error.path().to_string();
+            let message = match at.as_str() {
+                "." => format!("query: {}", error.inner()),
+                parameter => format!("query parameter {parameter}: {}", error.inner()),
+            };
+            Fault::new(Code::BadRequest, message).into()
+        }))
+    }
+}
+
 /// The whole body of a request, which has to come in time.
 pub struct Body(pub Bytes);
-
-/// How long a body may take to come.
-const BODY_WITHIN: Duration = Duration::from_secs(10);
 
 impl FromRequest for Body {
     type Error = actix_web::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Self::Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
-        let comes = timeout(BODY_WITHIN, Bytes::from_request(request, payload));
+        let site = request.app_data::<Rc<Site>>();
+        let within = site.map_or(Duration::ZERO, |site| site.times.body);
+        let comes = timeout(within, Bytes::from_request(request, payload));
         Box::pin(async move {
             let late = |_| {
                 ApiError(Fault::new(

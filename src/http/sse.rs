@@ -1,7 +1,7 @@
 //! Rooms as a stream of server-sent events.
 
 use actix_web::http::header;
-use actix_web::web::{Path, Query};
+use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use greenroom_actors::event_stream::EventStream;
 use greenroom_actors::logic::fault::{Code, Fault};
@@ -16,10 +16,11 @@ use utoipa::IntoParams;
 
 use super::ApiError;
 use super::events::parse_position;
-use super::shapes::{ErrorShape, Here};
+use super::shapes::{ErrorShape, Here, Query};
 
 /// Which rooms, from where.
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
 pub struct StreamQuery {
     /// A position to resume from, where there is no `Last-Event-ID`.
     since: Option<String>,
@@ -45,7 +46,7 @@ pub async fn stream(
     here: Here,
     request: HttpRequest,
     room: Path<String>,
-    query: Query<StreamQuery>,
+    Query(query): Query<StreamQuery>,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
     let more = query

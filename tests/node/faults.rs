@@ -334,6 +334,25 @@ async fn a_node_that_is_told_to_stop_tells_its_clients_and_ends() {
     }
 }
 
+/// Whoever says it twice does not want to wait for a request that may take for ever.
+#[tokio::test]
+async fn a_node_that_is_told_to_stop_twice_ends_at_once() {
+    let mut node = Process::start(&["shutdown.limit_ms=3600000", "http.body_timeout_ms=3600000"]);
+    let mut client = Ws::connect(node.address).await;
+    let mut request = Raw::connect(node.address).await;
+    request
+        .send(
+            b"POST /v1/rooms/lobby/events HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+                content-length: 9\r\n\r\n",
+        )
+        .await;
+    node.signal("TERM");
+    // Its client has heard of the first before it hears the second.
+    client.read_to_the_end().await;
+    node.signal("INT");
+    assert_eq!(node.ended().await.code(), Some(1));
+}
+
 /// A request that is under way when the node begins to stop is answered, though nobody new is let in.
 #[tokio::test]
 async fn a_publish_in_flight_is_answered_while_the_node_stops() {

@@ -246,10 +246,10 @@ async fn a_client_that_asks_and_never_reads_the_answers_is_cut_off() {
     assert!(matches!(hostile.close_code().await, Some(4000) | None));
 }
 
-/// A head that comes too slowly, or not at all, holds a connection for five seconds, a body for ten.
+/// A request whose head or body comes too slowly, or not at all, holds no connection for ever.
 #[tokio::test]
 async fn a_request_that_does_not_come_holds_no_connection() {
-    let node = Process::start(&[]);
+    let node = Process::start(&["http.header_timeout_ms=500", "http.body_timeout_ms=500"]);
     let silent = async {
         let mut raw = Raw::connect(node.address).await;
         raw.read_to_the_end().await;

@@ -26,6 +26,23 @@ async fn an_accepted_event_is_answered_with_its_id_and_its_offset_in_each_room()
 }
 
 #[tokio::test]
+async fn a_query_that_is_not_what_it_should_be_is_refused_by_name() {
+    let node = TestNode::start().await;
+    for (path, told) in [
+        ("/v1/rooms?limit=zz", "query parameter limit: "),
+        ("/v1/rooms?limit=0", "limit is 1 to 1000"),
+        ("/v1/rooms?prefx=a", "`prefx`"),
+        ("/v1/rooms/lobby/events?limit=-1", "query parameter limit: "),
+        ("/v1/rooms/lobby/events?snce=1", "`snce`"),
+        ("/v1/rooms/lobby/stream?room=a", "`room`"),
+    ] {
+        let error = node.http.get(path).await.error(400, "bad_request");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(told), "{path}: {message}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_is_not_what_it_should_be_is_refused_with_its_code() {
     let node = TestNode::with(|config| config.limits.rooms_per_event = 3).await;
     let long_name = json!({"event": "e".repeat(129)});
@@ -43,6 +60,7 @@ async fn a_body_that_is_not_what_it_should_be_is_refused_with_its_code() {
         ("{\"event\":\"\"}", 400, "event_name_invalid"),
         ("{\"event\":\"connect\"}", 400, "event_name_invalid"),
         ("{\"event\":\"greenroom\"}", 400, "event_name_invalid"),
+        ("{\"event\":\"joined\"}", 400, "event_name_invalid"),
         ("{\"event\":\"a\\nb\"}", 400, "event_name_invalid"),
         (&long_name.to_string(), 400, "event_name_invalid"),
         ("{\"event\":\"e\",\"id\":\"\"}", 400, "event_id_invalid"),

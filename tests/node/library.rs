@@ -153,6 +153,22 @@ fn an_agent_publishes_to_clients_and_hears_them() {
 }
 
 #[test]
+fn an_agent_is_told_when_the_node_shuts_down() {
+    System::new().block_on(async {
+        let mut program = Program::start(64).await;
+        program.watch(&["lobby"], None).await;
+        program.joined().await;
+        let Program { node, mut hears, .. } = program;
+        node.stop().await;
+        let heard = within("the agent to hear of it", hears.recv()).await;
+        assert!(
+            matches!(&heard, Some(Heard::Notice(notice)) if notice.r#type == "draining"),
+            "{heard:?}"
+        );
+    });
+}
+
+#[test]
 fn an_agent_that_unwatches_hears_no_more() {
     System::new().block_on(async {
         let mut program = Program::start(64).await;

@@ -14,8 +14,9 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// The longest event id that a publisher may choose, in bytes.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// Names that stand for something else: the stock Socket.IO client refuses the first six, the node itself sends the last.
-const RESERVED: [&str; 7] = [
+/// Names that stand for something else: the stock Socket.IO client refuses the first six, the node itself sends the
+/// last two.
+const RESERVED: [&str; 8] = [
     "connect",
     "connect_error",
     "disconnect",
@@ -23,6 +24,7 @@ const RESERVED: [&str; 7] = [
     "newListener",
     "removeListener",
     "greenroom",
+    "joined",
 ];
 
 /// An event as the bus accepted and numbered it.

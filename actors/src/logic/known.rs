@@ -12,6 +12,18 @@ use serde_json::{Value, json, value::RawValue};
 #[serde(transparent)]
 pub struct Timestamp(String);
 
+impl Timestamp {
+    /// `ts_ms`: milliseconds since 1970.
+    pub fn from_ms(ts_ms: i64) -> Self {
+        Self(rfc3339(ts_ms))
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;

@@ -8,7 +8,7 @@ use crate::{
         room_name::RoomName,
         ws,
     },
-    messages::Drain,
+    messages::{Drain, Heard},
     peer::{CLOSED, CLOSING, LAGGING, Line, Peer, Pending},
     ports::Wire,
 };
@@ -142,6 +142,11 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     fn notify(&self, peer: &Rc<Peer<W>>, notice: &Notice) {
+        if let Line::Watcher(to) = &peer.line {
+            // A watcher with a full mailbox has more to do than to hear about the node.
+            let _ = to.try_send(Heard::Notice(notice.clone()));
+            return;
+        }
         let position = self.known_position(peer);
         let notice = Answer::Notice {
             notice,

@@ -240,7 +240,7 @@ impl Shard {
         neighbours: Neighbours,
         clock: &WallClock,
     ) -> Self {
-        let hub = Hub::new(Arc::new(ShardStats::default()));
+        let hub = Hub::new(Arc::new(ShardStats::default()), 2_000);
         let name = format!("rooms-{}", id.0 % 100);
         let bus = neighbours.bus.clone();
         let registry = supervisor.start(&name, plan.policy(), |_| {

@@ -44,6 +44,10 @@ pub type Misread = (Option<Box<RawValue>>, Fault);
 
 /// Reads one text frame.
 pub fn decode(text: &str) -> Result<Command, Misread> {
+    // serde would also take an array for a struct, field by field.
+    if text.trim_start().starts_with('[') {
+        return Err((None, Fault::new(Code::BadRequest, "a frame is a JSON object")));
+    }
     let mut frame: Frame = serde_json::from_str(text).map_err(|error| {
         let code = if error.is_data() {
             Code::BadRequest
