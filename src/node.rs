@@ -94,22 +94,7 @@ impl Node {
     /// Starts a node on a bus that it may share with other nodes of this process.
     pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, StartError> {
         config.validate()?;
-        let listener = listen(config.listen).map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
-        if let Some(name) = &config.tcp_congestion {
-            // Connections that are accepted have it from the listener.
-            let set = socket2::SockRef::from(&listener).set_tcp_congestion(name.as_bytes());
-            set.map_err(|source| StartError::Congestion {
-                name: name.clone(),
-                source,
-            })?;
-        }
-        let address = listener.local_addr().map_err(|source| StartError::Listen {
-            address: config.listen,
-            source,
-        })?;
+        let (listener, address) = listener(&config)?;
         let supervisor = Supervisor::new();
         let policy = policy(&config);
         let bridge_thread = Arbiter::new();
@@ -383,6 +368,25 @@ fn rules(throttle: &sections::Throttle) -> Rules {
         wait_bytes: throttle.wait_bytes,
         by_name,
     }
+}
+
+/// The listening socket as configured, and its address.
+fn listener(config: &Config) -> Result<(TcpListener, SocketAddr), StartError> {
+    let fails = |source| StartError::Listen {
+        address: config.listen,
+        source,
+    };
+    let listener = listen(config.listen).map_err(fails)?;
+    if let Some(name) = &config.tcp_congestion {
+        // Connections that are accepted have it from the listener.
+        let set = socket2::SockRef::from(&listener).set_tcp_congestion(name.as_bytes());
+        set.map_err(|source| StartError::Congestion {
+            name: name.clone(),
+            source,
+        })?;
+    }
+    let address = listener.local_addr().map_err(fails)?;
+    Ok((listener, address))
 }
 
 /// Listens with an address that may be used again at once after a restart, and a backlog for a storm of clients.

@@ -1,9 +1,11 @@
 //! Who is measured: a name, how to start it, and the protocol its clients speak.
 
 use anyhow::{Context, Result};
-use std::net::SocketAddr;
+use std::ffi::OsStr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::process::{Cores, Readiness, Server, free_port};
 use crate::protocol::Protocol;
@@ -34,7 +36,7 @@ pub enum Start {
     Floor { coalesce: bool },
     /// A node's binary, with settings of the form `key=value`.
     Node { binary: PathBuf, settings: Vec<String> },
-    /// Any command; `{port}` in it stands for the port to listen on.
+    /// Any command; `{port}` in it stands for the port to listen on, `{fd}` for a socket that is bound to it.
     Command(Vec<String>),
     /// It runs already.
     Running {
@@ -92,13 +94,13 @@ impl Peer {
         let (command, readiness) = match &self.start {
             Start::Running { addresses, pid } => return Ok(Server::running(addresses.clone(), *pid)),
             Start::Floor { coalesce } => {
-                let mut command = Command::new(std::env::current_exe().context("cannot find this program")?);
+                let mut command = deaf(std::env::current_exe().context("cannot find this program")?);
                 command.args(["floor", "--port", &port.to_string()]);
                 command.args(coalesce.then_some("--coalesce"));
                 (command, Readiness::Livez)
             }
             Start::Node { binary, settings } => {
-                let mut command = Command::new(binary);
+                let mut command = deaf(binary);
                 // Not what happens to lie in the folder from which it is started.
                 command.args([
                     "serve",
@@ -116,15 +118,34 @@ impl Peer {
                 });
                 (command, Readiness::Livez)
             }
-            Start::Command(words) => {
-                let mut words = words.iter().map(|word| word.replace("{port}", &port.to_string()));
-                let mut command = Command::new(words.next().context("an empty command")?);
-                command.args(words);
-                (command, Readiness::Accepts)
-            }
+            Start::Command(words) => (other(words, port)?, Readiness::Accepts),
         };
         Server::start(command, port, cores, readiness).with_context(|| format!("{} did not start", self.name))
     }
+}
+
+/// A command without a standard input.
+fn deaf(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The command of another server. A socket is handed over as standard input: the one number that is sure to be free.
+fn other(words: &[String], port: u16) -> Result<Command> {
+    let wants_socket = words.iter().any(|word| word.contains("{fd}"));
+    let port_text = port.to_string();
+    let mut words = words
+        .iter()
+        .map(|word| word.replace("{port}", &port_text).replace("{fd}", "0"));
+    let mut command = deaf(words.next().context("an empty command")?);
+    command.args(words);
+    if wants_socket {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let bound = socket::bound(address).with_context(|| format!("cannot bind {address}"))?;
+        command.stdin(OwnedFd::from(bound));
+    }
+    Ok(command)
 }
 
 #[cfg(test)]
@@ -141,6 +162,18 @@ mod tests {
         let words = ["node", "server.js", "--port={port}"].map(str::to_owned).to_vec();
         assert_eq!(peer.start, Start::Command(words));
         assert!(!peer.is_judged());
+    }
+
+    #[test]
+    fn a_socket_is_handed_over_if_the_command_names_it() {
+        for (words, met) in [
+            (["test", "-S", "/dev/fd/{fd}"], true),
+            (["test", "-S", "/dev/stdin"], false),
+        ] {
+            let words = words.map(str::to_owned);
+            let mut command = other(&words, free_port().expect("a port")).expect("a command");
+            assert_eq!(command.status().expect("ends").success(), met, "{words:?}");
+        }
     }
 
     #[test]

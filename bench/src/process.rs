@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -82,14 +82,12 @@ impl Cores {
 }
 
 impl Server {
-    /// Starts a command that listens on `port` of loopback, and waits until it is ready.
+    /// Starts a command that listens on `port` of loopback, and waits until it is ready. Its standard input is the
+    /// caller's choice.
     pub fn start(mut command: Command, port: u16, cores: Cores, readiness: Readiness) -> Result<Self> {
         let log = std::env::temp_dir().join(format!("greenroom-bench-{}-{port}.log", std::process::id()));
         let output = File::create(&log).context("cannot write a server's log")?;
-        command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output);
+        command.stdout(output.try_clone()?).stderr(output);
         let child = cores.spawn(&mut command)?;
         let pid = Pid::from_raw(i32::try_from(child.id()).context("a strange process id")?);
         let addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];

@@ -50,11 +50,17 @@ pub fn connect(address: SocketAddr, receive_buffer: Option<usize>) -> io::Result
 
 /// A listener with a backlog for many clients at once.
 pub fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = bound(address)?;
+    socket.listen(4_096)?;
+    Ok(socket.into())
+}
+
+/// A socket that somebody may listen on.
+pub fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
     tune(SockRef::from(&socket))?;
     socket.bind(&address.into())?;
-    socket.listen(4_096)?;
-    Ok(socket.into())
+    Ok(socket)
 }
