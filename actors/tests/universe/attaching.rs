@@ -62,6 +62,22 @@ fn a_bus_that_is_away_is_waited_for_and_not_asked_without_end() {
     });
 }
 
+/// Publishes a number under an id of its own, past every shard.
+fn say_anew(universe: &Universe, number: u64) {
+    let draft = Draft {
+        id: EventId::parse(&format!("new{number}")).expect("an id"),
+        id_chosen: false,
+        publisher: None,
+        rooms: vec![room("a")],
+        name: EventName::parse("e").expect("a name"),
+        payload: Payload::Data(json!(number).to_string().into()),
+        about: None,
+        written: None,
+        ts_ms: universe.seen.now_ms(),
+    };
+    drop(universe.seen.publish(draft));
+}
+
 #[test]
 fn a_bus_that_lost_its_history_is_noticed_and_nobody_goes_on_as_if_nothing_had_happened() {
     on_virtual_time(async {
@@ -87,24 +103,7 @@ fn a_bus_that_lost_its_history_is_noticed_and_nobody_goes_on_as_if_nothing_had_h
         watcher.so_far();
         let anew = EmbeddedBus::new(Life::from_random(77), Limits::default(), at.desk.clock.clone());
         universe.seen.begin_anew(Arc::new(anew));
-        let say = |number: u64| {
-            let (id, frame) = (
-                EventId::parse(&format!("new{number}")).expect("an id"),
-                json!(number),
-            );
-            let draft = Draft {
-                id,
-                id_chosen: false,
-                publisher: None,
-                rooms: vec![room("a")],
-                name: EventName::parse("e").expect("a name"),
-                payload: Payload::Data(frame.to_string().into()),
-                about: None,
-                written: None,
-                ts_ms: universe.seen.now_ms(),
-            };
-            drop(universe.seen.publish(draft));
-        };
+        let say = |number| say_anew(&universe, number);
         (0..3).for_each(say);
         universe.nodes[0].supervisor.crash("bridge");
         for number in 3..20 {
