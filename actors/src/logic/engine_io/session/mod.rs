@@ -10,6 +10,10 @@
 
 mod ending;
 mod packets;
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;
 mod words;
 
 pub use words::{Carrier, Effect, Input, Link, Outlet, Source};
