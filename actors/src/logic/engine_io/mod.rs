@@ -18,6 +18,7 @@ mod session;
 
 pub use fault::Fault;
 pub use heartbeat::{Beat, Heartbeat, Timing};
+pub(in crate::logic) use packet::BASE64;
 pub use packet::{Control, DecodeError, Packet, Transport, open_packet};
 pub use reason::Reason;
 pub use session::{Carrier, Effect, Input, Link, Outlet, Session, Source};
