@@ -289,8 +289,8 @@ impl Polling {
         if now_ms >= upgrade.until_ms {
             effects.push(Effect::CloseSocket(upgrade.link));
             self.upgrade = None;
-        } else if let Some(due) = upgrade.noop_ms.filter(|&due| now_ms >= due) {
-            upgrade.noop_ms = Some(due.max(now_ms) + NOOP_EVERY_MS);
+        } else if upgrade.noop_ms.is_some_and(|due| now_ms >= due) {
+            upgrade.noop_ms = Some(now_ms + NOOP_EVERY_MS);
             if mem::take(&mut self.get) {
                 effects.push(Effect::AnswerGet(Control::Noop));
             }

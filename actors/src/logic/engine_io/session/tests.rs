@@ -251,6 +251,12 @@ fn an_upgrade_ends_the_waiting_get_and_then_switches() {
     assert_eq!(story.after(99), []);
     assert_eq!(story.after(1), [Effect::AnswerGet(Control::Noop)]);
     assert_eq!(story.session.outlet(), Outlet::Hold, "what comes now is buffered");
+    assert_eq!(story.hear(Input::Get), []);
+    assert_eq!(
+        story.after(100),
+        [Effect::AnswerGet(Control::Noop)],
+        "as often as it takes"
+    );
     assert_eq!(
         story.posts(&[Packet::Text("polled")]),
         [Effect::Deliver, Effect::AcceptPost]

@@ -104,6 +104,7 @@ fn what_only_looks_like_a_place_is_data() {
         r#"{"_placeholder":"true","num":0}"#,
         r#"["_placeholder",true]"#,
         r#"{"_placeholder":{"_placeholder":1}}"#,
+        r#"{"_placeholder":true,"num":0,"_placeholder":{}}"#,
     ] {
         let text = format!(r#"51-["x",{data}]"#);
         let json = format!(r#"["x",{data}]"#);
