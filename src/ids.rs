@@ -2,7 +2,7 @@
 
 use greenroom_actors::logic::event::EventId;
 use greenroom_actors::logic::position::Life;
-use greenroom_actors::logic::presence::SessionId;
+use greenroom_actors::logic::presence::{Secret, SessionId};
 use ulid::Ulid;
 
 /// A new event id.
@@ -14,6 +14,25 @@ pub fn event_id() -> EventId {
 /// A new session id.
 pub fn session_id() -> SessionId {
     SessionId(Ulid::generate().0)
+}
+
+/// A new id of a session of Engine.IO: 20 characters that nobody guesses.
+pub fn engine_sid() -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let bits = random_bits();
+    (0..20).map(|i| char::from(LETTERS[(bits >> (6 * i)) as usize & 63])).collect()
+}
+
+/// A new client's id, and the secret with which it may come back.
+pub fn client_ids() -> (SessionId, Secret) {
+    (session_id(), Secret(random_bits()))
+}
+
+/// Random bits that nobody guesses: the operating system's.
+fn random_bits() -> u128 {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).unwrap_or_else(|error| unreachable!("no random bits: {error}"));
+    u128::from_ne_bytes(bytes)
 }
 
 /// A new life of a bus.

@@ -5,6 +5,7 @@
 pub mod adapters;
 pub mod cli;
 pub mod config;
+pub mod extensions;
 pub mod http;
 pub mod ids;
 pub mod logging;

@@ -12,7 +12,8 @@ use actix_server::ServerHandle;
 use greenroom_actors::embedded_bus::EmbeddedBus;
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::throttle::{Merge, Rule, Rules};
-use greenroom_actors::logic::{bus_log, publication, ws};
+use greenroom_actors::logic::engine_io::{Timing, payload};
+use greenroom_actors::logic::{bus_log, publication, sessions, socket_io, ws};
 use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
 use greenroom_actors::ports::{Bus, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
@@ -23,11 +24,18 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::config::{Config, Problems, sections};
+use crate::extensions::Extensions;
 use crate::http::{self, Site};
 use crate::ids;
 use crate::rooms::Rooms;
-use crate::shards::{Shards, ThreadParts};
+use crate::shards::{EngineSessions, Shards, SocketIoParts, ThreadParts};
 
+/// Packets in one POST of a polling client: an engine's own limit, since the stock client writes what it has at once.
+const PACKETS_A_POST: usize = 10_000;
+/// Attachments of one packet, as in the stock server.
+const ATTACHMENTS_A_PACKET: u32 = 10;
+/// Answers of one client that an embedding program may wait for.
+const ACKS_A_CLIENT: usize = 1_024;
 /// How often draining looks whether everybody has gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long the node's threads may take to begin.
@@ -93,6 +101,15 @@ impl Node {
 
     /// Starts a node on a bus that it may share with other nodes of this process.
     pub async fn start_on(config: Config, bus: Arc<dyn Bus>) -> Result<Self, StartError> {
+        Self::start_with(config, bus, Extensions::default()).await
+    }
+
+    /// Starts a node with more on its Socket.IO surface than its rooms.
+    pub async fn start_with(
+        config: Config,
+        bus: Arc<dyn Bus>,
+        extensions: Extensions,
+    ) -> Result<Self, StartError> {
         config.validate()?;
         let (listener, address) = listener(&config)?;
         let supervisor = Supervisor::new();
@@ -102,12 +119,16 @@ impl Node {
         let name: Arc<str> = config.node_id.clone().unwrap_or_else(ids::node_name).into();
         let shards = Shards::default();
         let draining = watch::Sender::new(false);
+        let mut parts = thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards);
+        parts.extensions = extensions;
         let site = Site {
-            parts: thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards),
+            parts,
             node: name.clone(),
             body_bytes: config.limits.body_bytes,
             connections: config.limits.connections as u64,
             times: http::Times::from(&config.http),
+            max_payload: config.socketio.max_payload_bytes,
+            cookie: config.socketio.cookie.as_deref().map(Arc::from),
             draining: draining.subscribe(),
             began: Instant::now(),
         };
@@ -256,7 +277,11 @@ pub fn embedded_bus(config: &Config) -> Arc<dyn Bus> {
         ids_ms: config.bus.idempotency_seconds as i64 * 1_000,
         ids_max: config.bus.idempotency_entries,
     };
-    Arc::new(EmbeddedBus::new(ids::life(), limits, wall_clock()))
+    let sessions = sessions::Limits {
+        kept_ms: config.socketio.recovery_seconds as i64 * 1_000,
+        ..sessions::Limits::default()
+    };
+    Arc::new(EmbeddedBus::new(ids::life(), limits, sessions, wall_clock()))
 }
 
 /// The machine's wall clock.
@@ -331,6 +356,7 @@ fn thread_parts(
             rooms_per_connection: config.limits.rooms_per_connection,
             ping_interval_ms: config.websocket.ping_interval_ms,
             ping_timeout_ms: config.websocket.ping_timeout_ms,
+            engine_ping_ms: config.socketio.ping_interval_ms.min(config.socketio.ping_timeout_ms),
             comment_ms: config.sse.comment_ms,
             linger_ms: config.rooms.linger_ms,
             new_session_id: ids::session_id,
@@ -343,7 +369,33 @@ fn thread_parts(
         close_ms: config.websocket.close_timeout_ms,
         commands_in_flight: config.limits.commands_in_flight,
         clock: wall_clock(),
+        socket_io: socket_io_parts(&config.socketio),
+        engine_sessions: EngineSessions::default(),
+        extensions: Extensions::default(),
         shards: shards.clone(),
+    }
+}
+
+fn socket_io_parts(config: &sections::SocketIo) -> SocketIoParts {
+    let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
+    SocketIoParts {
+        timing: Timing {
+            ping_interval_ms: ms(config.ping_interval_ms),
+            ping_timeout_ms: ms(config.ping_timeout_ms),
+            upgrade_timeout_ms: ms(config.upgrade_timeout_ms),
+            ..Timing::default()
+        },
+        payload: payload::Limits {
+            bytes: config.max_payload_bytes,
+            packets: PACKETS_A_POST,
+        },
+        packets: socket_io::Limits {
+            attachments: ATTACHMENTS_A_PACKET,
+            attachment_bytes: config.max_payload_bytes,
+        },
+        connect_timeout_ms: config.connect_timeout_ms,
+        recovery: config.recovery == sections::Recovery::On,
+        acks: ACKS_A_CLIENT,
     }
 }
 

@@ -1,24 +1,29 @@
 //! The node's shards: one a HTTP worker thread, and the board on which they are found.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Addr, Recipient};
+use greenroom_actors::engine::EngineDesk;
 use greenroom_actors::hub::Hub;
+use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::restarts::Policy;
-use greenroom_actors::logic::{publication, ws};
+use greenroom_actors::logic::{publication, socket_io, ws};
 use greenroom_actors::messages::{Announce, Drain, ListSessions, Publish, Unwatch, Watch};
 use greenroom_actors::ports::{Bus, ShardId, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
 use greenroom_actors::room_registry::{Neighbours, RoomRegistry, Settings};
 use greenroom_actors::session::Desk;
+use greenroom_actors::socket_io::{Handler, Namespaces, rooms::RoomsHandler};
 use greenroom_actors::stats::ShardStats;
 use greenroom_actors::supervise::Supervisor;
 use tokio::sync::watch;
 
 use crate::adapters::tcp_wire::TcpWire;
+use crate::extensions::Extensions;
+use crate::http::socketio::Session;
 use crate::ids;
 
 /// Shards of a process are numbered over all of its nodes, because nodes may share an embedded bus.
@@ -93,6 +98,48 @@ impl Shards {
     }
 }
 
+/// The sessions of Engine.IO that began by polling, by their ids: their requests come to any thread.
+#[derive(Clone, Default)]
+pub struct EngineSessions(Arc<Mutex<HashMap<String, Session>>>);
+
+impl EngineSessions {
+    /// The session of this id.
+    pub fn find(&self, sid: &str) -> Option<Session> {
+        self.lock().get(sid).cloned()
+    }
+
+    /// A session has begun.
+    pub fn add(&self, sid: &str, session: Session) {
+        self.lock().insert(sid.to_owned(), session);
+    }
+
+    /// A session is over.
+    pub fn remove(&self, sid: &str) {
+        self.lock().remove(sid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What every thread of a node is told about Socket.IO.
+#[derive(Clone, Copy)]
+pub struct SocketIoParts {
+    /// Heartbeat and upgrade.
+    pub timing: Timing,
+    /// How much a client may put into one POST or frame.
+    pub payload: payload::Limits,
+    /// What it may put into one packet.
+    pub packets: socket_io::Limits,
+    /// How long it may take to enter a namespace, milliseconds.
+    pub connect_timeout_ms: u64,
+    /// Whether clients may come back to where they were.
+    pub recovery: bool,
+    /// Answers of one client that may be waited for.
+    pub acks: usize,
+}
+
 /// What every thread of a node is given.
 #[derive(Clone)]
 pub struct ThreadParts {
@@ -116,6 +163,12 @@ pub struct ThreadParts {
     pub commands_in_flight: usize,
     /// The wall clock.
     pub clock: WallClock,
+    /// Socket.IO.
+    pub socket_io: SocketIoParts,
+    /// Its sessions that poll.
+    pub engine_sessions: EngineSessions,
+    /// What an embedding program adds.
+    pub extensions: Extensions,
     /// Where the shard is to be found.
     pub shards: Shards,
 }
@@ -126,6 +179,10 @@ pub struct Thread {
     pub desk: Rc<Desk<TcpWire>>,
     /// The shard's settings.
     pub settings: Rc<Settings>,
+    /// What its sessions of Engine.IO share.
+    pub engine: Rc<EngineDesk<TcpWire>>,
+    /// What happens in the namespaces of Socket.IO.
+    pub namespaces: Rc<Namespaces<TcpWire>>,
 }
 
 impl Thread {
@@ -165,9 +222,53 @@ impl Thread {
             clock: parts.clock.clone(),
             new_event_id: ids::event_id,
         };
+        let desk = Rc::new(desk);
         Rc::new(Self {
-            desk: Rc::new(desk),
+            engine: engine_desk(parts, &desk),
+            namespaces: namespaces(parts, &desk),
+            desk,
             settings,
         })
     }
+}
+
+fn engine_desk(parts: &ThreadParts, desk: &Desk<TcpWire>) -> Rc<EngineDesk<TcpWire>> {
+    let SocketIoParts { timing, payload, .. } = parts.socket_io;
+    let bytes = u32::try_from(payload.bytes).unwrap_or(u32::MAX);
+    let frames = ws::Limits {
+        frame_bytes: bytes,
+        message_bytes: bytes,
+    };
+    Rc::new(EngineDesk {
+        hub: desk.hub.clone(),
+        timing,
+        frames,
+        payload,
+        in_flight: parts.commands_in_flight,
+    })
+}
+
+fn namespaces(parts: &ThreadParts, desk: &Rc<Desk<TcpWire>>) -> Rc<Namespaces<TcpWire>> {
+    let SocketIoParts {
+        packets,
+        connect_timeout_ms,
+        recovery,
+        acks,
+        ..
+    } = parts.socket_io;
+    let rooms: Rc<dyn Handler<TcpWire>> = Rc::new(RoomsHandler {
+        desk: desk.clone(),
+        recovery,
+        new_ids: ids::client_ids,
+    });
+    let mut handlers: BTreeMap<String, Rc<dyn Handler<TcpWire>>> = [("/".to_owned(), rooms)].into();
+    for (name, handler) in &parts.extensions.namespaces {
+        handlers.insert(name.clone(), handler(desk));
+    }
+    Rc::new(Namespaces {
+        handlers,
+        limits: packets,
+        connect_timeout_ms,
+        acks,
+    })
 }

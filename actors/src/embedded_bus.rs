@@ -8,10 +8,13 @@ use crate::{
         bus_log::{BusLog, Limits, Page, Published, Query},
         event::{Draft, Event, Receipt},
         position::Life,
-        presence::{Card, Presence, SessionId},
+        presence::{Card, Presence, Secret},
         protocol::Member,
         room_name::RoomName,
+        sessions::{self, SessionRecord, Sessions},
     },
+    messages::FromBus,
+    peer::Ticket,
     ports::{Bus, BusError, BusGauges, Inlet, PortFuture, ShardId, WallClock, hand_over_event},
 };
 use std::{
@@ -30,16 +33,18 @@ pub struct EmbeddedBus {
 struct Inner {
     log: BusLog,
     presence: Presence,
+    sessions: Sessions,
     inlets: BTreeMap<ShardId, Inlet>,
     wanted: HashMap<RoomName, Vec<ShardId>>,
 }
 
 impl EmbeddedBus {
     /// An empty bus that begins a life.
-    pub fn new(life: Life, limits: Limits, clock: WallClock) -> Self {
+    pub fn new(life: Life, limits: Limits, sessions: sessions::Limits, clock: WallClock) -> Self {
         let inner = Inner {
             log: BusLog::new(life, limits),
             presence: Presence::default(),
+            sessions: Sessions::new(sessions),
             inlets: BTreeMap::new(),
             wanted: HashMap::new(),
         };
@@ -174,9 +179,36 @@ impl Bus for EmbeddedBus {
             .for_each(|room| inner.presence.enter(room, card, now));
     }
 
-    fn exit(&self, rooms: &[RoomName], session: SessionId) {
+    fn exit(&self, rooms: &[RoomName], card: &Arc<Card>) {
         let mut inner = self.lock();
-        rooms.iter().for_each(|room| inner.presence.exit(room, session));
+        rooms.iter().for_each(|room| inner.presence.exit(room, card));
+    }
+
+    fn keep_session(&self, secret: Secret, record: SessionRecord) {
+        self.lock().sessions.keep(secret, record);
+    }
+
+    fn claim_session(
+        &self,
+        secret: Secret,
+        subject: Option<Arc<str>>,
+    ) -> PortFuture<Result<Option<SessionRecord>, BusError>> {
+        let mut inner = self.lock();
+        let record = inner.sessions.claim(secret, subject.as_deref(), (self.clock)());
+        if let Some(record) = &record {
+            let (id, generation) = (record.id, record.generation);
+            for inlet in inner.inlets.values() {
+                // A shard that is too far behind to hear it closes the old connection when that stops answering.
+                inlet.hand_over(FromBus::TakenOver { id, generation });
+            }
+        }
+        done(record)
+    }
+
+    fn part_session(&self, ticket: Ticket, for_good: bool) {
+        let now = (self.clock)();
+        let Ticket { secret, generation } = ticket;
+        self.lock().sessions.part(secret, generation, for_good, now);
     }
 
     fn members(&self, room: &RoomName) -> PortFuture<Result<Vec<Member>, BusError>> {
@@ -194,7 +226,9 @@ impl Bus for EmbeddedBus {
 
     fn tend(&self) {
         let now = (self.clock)();
-        self.lock().log.tend(now);
+        let mut inner = self.lock();
+        inner.log.tend(now);
+        inner.sessions.tend(now);
     }
 
     fn now_ms(&self) -> i64 {

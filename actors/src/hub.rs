@@ -6,17 +6,19 @@
 use crate::{
     logic::fault::CloseCode,
     messages::PeerKey,
-    peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Line, Peer},
+    peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Peer},
     ports::Wire,
     stats::ShardStats,
 };
 use bytes::Bytes;
 use slab::Slab;
+use tokio::time::Instant;
 use std::{
     cell::{Cell, RefCell},
+    io,
     rc::Rc,
     sync::Arc,
-    task::Waker,
+    task::{Context, Poll, Waker, ready},
 };
 
 /// Bytes read at once; one buffer a thread, so idle connections have none.
@@ -40,6 +42,7 @@ pub struct Hub<W> {
     turn: RefCell<Option<Waker>>,
     /// The thread's read buffer.
     pub(crate) read_buffer: RefCell<Box<[u8]>>,
+    began: Instant,
     /// Milliseconds since the shard began, as of the last turn.
     pub(crate) now_ms: Cell<u64>,
     /// Counters, read by other threads.
@@ -61,6 +64,7 @@ impl<W: Wire> Hub<W> {
             gone: RefCell::default(),
             turn: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
+            began: Instant::now(),
             now_ms: Cell::new(0),
             stats,
             close_ms,
@@ -89,6 +93,18 @@ impl<W: Wire> Hub<W> {
             .cloned()
     }
 
+    /// Milliseconds since the shard began, as of the last turn.
+    pub fn now_ms(&self) -> u64 {
+        self.now_ms.get()
+    }
+
+    /// Milliseconds since the shard began, now.
+    pub(crate) fn look_at_the_clock(&self) -> u64 {
+        let now_ms = self.began.elapsed().as_millis() as u64;
+        self.now_ms.set(now_ms);
+        now_ms
+    }
+
     /// All connections now.
     pub fn all(&self) -> Vec<Rc<Peer<W>>> {
         self.peers.borrow().iter().map(|(_, peer)| peer.clone()).collect()
@@ -111,7 +127,7 @@ impl<W: Wire> Hub<W> {
         if peers.get(place).is_some_and(|known| Rc::ptr_eq(known, peer)) {
             peers.remove(place);
             peer.set(CLOSED);
-            tracing::debug!(session = %peer.card.id, transport = peer.card.transport, "disconnected");
+            tracing::debug!(session = %peer.card().id, transport = peer.transport(), "disconnected");
             self.stats.connections.sub(1);
             self.gone.borrow_mut().push(peer.clone());
             self.wake();
@@ -141,7 +157,7 @@ impl<W: Wire> Hub<W> {
         } else {
             format!("{name}: {reason}")
         };
-        tracing::debug!(session = %peer.card.id, code = number, reason = %text, "closing a connection");
+        tracing::debug!(session = %peer.card().id, code = number, reason = %text, "closing a connection");
         peer.queue_close(code, &text);
         peer.cut_off_ms.set(self.now_ms.get() + self.close_ms);
         self.mark(peer);
@@ -169,24 +185,58 @@ impl<W: Wire> Hub<W> {
         }
     }
 
-    /// Writes one outbox.
-    pub(crate) fn flush(&self, peer: &Rc<Peer<W>>) {
-        match &peer.line {
-            Line::Stream => peer.wake(),
-            Line::Watcher(_) => {}
-            Line::Socket(wire) => {
-                match peer.flush() {
-                    Flushed::Empty if peer.is(CLOSING) && !peer.is(CLOSED) => wire.shutdown(false),
-                    Flushed::Empty => {}
-                    Flushed::Blocked => {
-                        peer.set(BLOCKED);
-                        peer.wake();
-                    }
-                    Flushed::Broken => return peer.kill(),
+    /// Reads once from a socket, into the buffer of the thread, if something is there. An error, too, where the other
+    /// side has ended.
+    pub(crate) fn read_once(
+        &self,
+        wire: &W,
+        task: &mut Context<'_>,
+        take: impl FnOnce(&mut [u8]),
+    ) -> Poll<io::Result<()>> {
+        ready!(wire.poll_read_ready(task))?;
+        let mut buffer = self.read_buffer.borrow_mut();
+        match wire.try_read(&mut buffer) {
+            Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+            Ok(bytes) => take(&mut buffer[..bytes]),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
+                _ => return Poll::Ready(Err(error)),
+            },
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Writes on where the socket took no more, if it does now.
+    pub(crate) fn write_blocked(&self, peer: &Rc<Peer<W>>, task: &mut Context<'_>) {
+        let Some(wire) = peer.line.socket() else { return };
+        while peer.is(BLOCKED) {
+            match wire.poll_write_ready(task) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(())) => {
+                    peer.clear(BLOCKED);
+                    self.flush(peer);
                 }
-                self.drained(peer);
+                Poll::Ready(Err(_)) => return peer.kill(),
             }
         }
+    }
+
+    /// Writes one outbox.
+    pub(crate) fn flush(&self, peer: &Rc<Peer<W>>) {
+        let Some(wire) = peer.line.socket() else {
+            // Whoever takes its frames is told that there are some; nobody takes those of a watcher.
+            return peer.wake();
+        };
+        match peer.flush() {
+            Flushed::Empty if peer.is(CLOSING) && !peer.is(CLOSED) => wire.shutdown(false),
+            Flushed::Empty => {}
+            Flushed::Blocked => {
+                peer.set(BLOCKED);
+                peer.wake();
+            }
+            Flushed::Broken => return peer.kill(),
+        }
+        self.drained(peer);
     }
 
     /// An outbox has got emptier: its client may want more of the history.

@@ -1,6 +1,7 @@
 //! The actors of a Greenroom node.
 
 pub mod embedded_bus;
+pub mod engine;
 pub mod event_stream;
 pub mod hub;
 pub mod logic;
@@ -11,6 +12,7 @@ pub mod redis_bridge;
 pub mod reply;
 pub mod room_registry;
 pub mod session;
+pub mod socket_io;
 pub mod stats;
 pub mod supervise;
 #[cfg(any(test, feature = "testing"))]

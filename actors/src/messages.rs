@@ -5,8 +5,10 @@ use crate::{
         event::{Draft, Event, Receipt},
         fault::Fault,
         position::Position,
+        presence::{Secret, SessionId},
         protocol::{Notice, Rooms},
         room_name::RoomName,
+        sessions::SessionRecord,
     },
     ports::{BusError, Inlet, ShardId},
 };
@@ -50,6 +52,23 @@ pub struct Leave {
     pub reference: Option<Box<RawValue>>,
 }
 
+/// A client has come back: its rooms are restored and what it missed is given, behind the greeting; or, where that is not
+/// whole, it is greeted as a new one.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Restore {
+    /// Who.
+    pub peer: PeerKey,
+    /// Its secret.
+    pub secret: Secret,
+    /// Where it was.
+    pub record: SessionRecord,
+    /// What it has; `None` where nobody knows.
+    pub since: Option<Position>,
+    /// Who it is otherwise.
+    pub otherwise: (SessionId, Secret),
+}
+
 /// Publish an event. Anybody may send this: sessions, HTTP, agents in the process.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Receipt, BusError>")]
@@ -69,6 +88,13 @@ pub enum FromBus {
         rooms: Vec<RoomName>,
         /// The sequence.
         at: u64,
+    },
+    /// A client has come back; a connection of an earlier generation of it is to be closed.
+    TakenOver {
+        /// Its id.
+        id: SessionId,
+        /// The generation it is now.
+        generation: u32,
     },
 }
 

@@ -5,10 +5,11 @@
 
 use crate::{
     logic::{
+        engine_io::{Control, payload::{self, Part}},
         event::Event,
         fault::CloseCode,
         position::Position,
-        presence::Card,
+        presence::{Card, Secret},
         protocol::{Protocol, Rooms},
         room_name::RoomName,
         throttle::Throttle,
@@ -16,12 +17,13 @@ use crate::{
     },
     messages::{Heard, PeerKey},
     ports::Wire,
+    room_registry::Restoring,
 };
 use actix::Recipient;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     io::{self, IoSlice},
     rc::Rc,
@@ -36,18 +38,33 @@ const FRAMES_PER_WRITE: usize = 64;
 pub enum Line<W> {
     /// A socket of its own, written by the shard's flusher.
     Socket(W),
+    /// A session of Engine.IO: requests that take what is queued, and from some time on a socket for good.
+    Engine(OnceCell<W>),
     /// A streaming response that takes what is queued.
     Stream,
     /// An actor of this process.
     Watcher(Recipient<Heard>),
 }
 
+impl<W> Line<W> {
+    /// The socket, where there is one.
+    pub fn socket(&self) -> Option<&W> {
+        match self {
+            Self::Socket(wire) => Some(wire),
+            Self::Engine(wire) => wire.get(),
+            Self::Stream | Self::Watcher(_) => None,
+        }
+    }
+}
+
 /// One connection.
 pub struct Peer<W> {
     /// Its place in the shard's table.
     pub key: Cell<PeerKey>,
-    /// What others may know of it.
-    pub card: Arc<Card>,
+    /// What others may know of it; another's whose place it takes.
+    card: RefCell<Arc<Card>>,
+    /// What lets its client come back to where it was.
+    pub ticket: Cell<Option<Ticket>>,
     /// What it speaks.
     pub protocol: Protocol,
     /// The line to the client.
@@ -76,6 +93,8 @@ pub struct Peer<W> {
     pub pinged_ms: Cell<u64>,
     /// When it is cut off, once it is closing.
     pub cut_off_ms: Cell<u64>,
+    /// When its session wants to be woken, shard milliseconds.
+    pub due_ms: Cell<u64>,
 }
 
 /// A user on a shard: its throttle, shared by its connections there.
@@ -119,6 +138,8 @@ pub struct PendingJoin {
     pub since: Option<Position>,
     /// To be handed back.
     pub reference: Option<Box<RawValue>>,
+    /// It is that of a client that comes back to where it was.
+    pub restoring: Option<Box<Restoring>>,
 }
 
 /// A peer that is being given the history.
@@ -155,6 +176,15 @@ pub enum Flushed {
     Broken,
 }
 
+/// What a client shows to come back to where it was, and who of those that showed it was last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The client's secret.
+    pub secret: Secret,
+    /// How often the client has come back.
+    pub generation: u32,
+}
+
 /// In the list of peers to be flushed.
 pub const DIRTY: u8 = 1;
 /// The socket took no more; its session waits for it.
@@ -169,13 +199,16 @@ pub const LAGGING: u8 = 16;
 pub const PERSONAL: u8 = 32;
 /// In the list of peers that want the next page of the history; of watchers: to be asked again soon.
 pub const HUNGRY: u8 = 64;
+/// Its client has been told that it is connected; before, it has nothing to ask.
+pub const GREETED: u8 = 128;
 
 impl<W: Wire> Peer<W> {
     /// A new connection whose outbox holds at most `limit` bytes.
     pub fn new(card: Arc<Card>, protocol: Protocol, line: Line<W>, limit: usize) -> Self {
         Self {
             key: Cell::new(PeerKey::MAX),
-            card,
+            card: RefCell::new(card),
+            ticket: Cell::new(None),
             protocol,
             line,
             task: RefCell::new(None),
@@ -192,7 +225,28 @@ impl<W: Wire> Peer<W> {
             heard_ms: Cell::new(0),
             pinged_ms: Cell::new(0),
             cut_off_ms: Cell::new(u64::MAX),
+            due_ms: Cell::new(u64::MAX),
         }
+    }
+
+    /// What others may know of it.
+    pub fn card(&self) -> Arc<Card> {
+        self.card.borrow().clone()
+    }
+
+    /// How its client is reached now: `websocket`, `polling`, `sse` or `process`.
+    pub fn transport(&self) -> &'static str {
+        match &self.line {
+            Line::Engine(wire) if wire.get().is_none() => "polling",
+            Line::Socket(_) | Line::Engine(_) => "websocket",
+            Line::Stream => "sse",
+            Line::Watcher(_) => "process",
+        }
+    }
+
+    /// It is another one from now on.
+    pub fn set_card(&self, card: Arc<Card>) {
+        *self.card.borrow_mut() = card;
     }
 
     /// Whether any of these flags is set.
@@ -250,8 +304,13 @@ impl<W: Wire> Peer<W> {
     /// Queues a close frame, after all that is queued.
     pub(crate) fn queue_close(&self, code: CloseCode, reason: &str) {
         let mut queue = self.queue.borrow_mut();
-        if matches!(self.line, Line::Socket(_)) && self.protocol == Protocol::GreenroomV1 {
-            let frame = ws::close_frame(code.wire().0, reason);
+        let frame = match self.protocol {
+            Protocol::GreenroomV1 => Some(ws::close_frame(code.wire().0, reason)),
+            // Its clients look at no code.
+            Protocol::SocketIo => Some(ws::close_reply(None)),
+            Protocol::Sse => None,
+        };
+        if let Some(frame) = frame.filter(|_| self.line.socket().is_some()) {
             self.bytes.set(self.bytes.get() + frame.len());
             queue.push_back(frame);
         }
@@ -265,10 +324,18 @@ impl<W: Wire> Peer<W> {
         self.queue.take();
         self.bytes.set(0);
         self.written.set(0);
-        if let Line::Socket(wire) = &self.line {
+        if let Some(wire) = self.line.socket() {
             wire.shutdown(true);
         }
         self.wake();
+    }
+
+    /// Who reads for it or takes its frames.
+    pub(crate) fn waked_by(&self, waker: &Waker) {
+        let mut task = self.task.borrow_mut();
+        if !task.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            *task = Some(waker.clone());
+        }
     }
 
     /// Wakes whoever reads for it or takes its frames.
@@ -280,7 +347,7 @@ impl<W: Wire> Peer<W> {
 
     /// Writes all that is queued, as far as the socket takes it.
     pub(crate) fn flush(&self) -> Flushed {
-        let Line::Socket(wire) = &self.line else {
+        let Some(wire) = self.line.socket() else {
             return Flushed::Empty;
         };
         let mut queue = self.queue.borrow_mut();
@@ -311,6 +378,34 @@ impl<W: Wire> Peer<W> {
             queue.pop_front();
         }
         self.written.set(done);
+    }
+
+    /// Takes queued messages for the answer to a poll: as many as fit into `bytes_max`, and one in any case.
+    pub(crate) fn take_payload(&self, first: Option<Control>, bytes_max: usize) -> Vec<u8> {
+        let mut queue = self.queue.borrow_mut();
+        let control = first.map(|control| Part::Text(control.text().as_bytes()));
+        let mut body = payload::encode(control, bytes_max).body;
+        while let Some(frames) = queue.front() {
+            let parts = ws::own_messages(frames).map(|(opcode, message)| match opcode {
+                ws::Opcode::Binary => Part::Binary(message),
+                _ => Part::Text(message),
+            });
+            // An event and its attachments stay together.
+            let next = payload::encode(parts, usize::MAX).body;
+            if !body.is_empty() && body.len() + 1 + next.len() > bytes_max {
+                break;
+            }
+            if !body.is_empty() {
+                body.push(payload::SEPARATOR as u8);
+            }
+            body.extend_from_slice(&next);
+            self.bytes.set(self.bytes.get() - frames.len());
+            queue.pop_front();
+        }
+        if queue.is_empty() {
+            *queue = VecDeque::new();
+        }
+        body
     }
 
     /// Takes queued frames for a stream, about `bytes_max` of them, as one chunk.

@@ -5,10 +5,12 @@ use crate::{
         bus_log::{Page, Query},
         event::{Draft, Event, Receipt},
         position::Life,
-        presence::{Card, SessionId},
+        presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
+        sessions::SessionRecord,
     },
+    peer::Ticket,
     messages::FromBus,
 };
 use actix::Recipient;
@@ -111,8 +113,25 @@ pub trait Bus: Send + Sync + 'static {
     /// A connection is in these rooms. Takes effect at once or soon; never blocks.
     fn enter(&self, rooms: &[RoomName], card: &Arc<Card>);
 
-    /// A connection is no longer in these rooms. Takes effect at once or soon; never blocks.
-    fn exit(&self, rooms: &[RoomName], session: SessionId);
+    /// A connection is no longer in these rooms, unless another has taken its place. Takes effect at once or soon; never
+    /// blocks.
+    fn exit(&self, rooms: &[RoomName], card: &Arc<Card>);
+
+    /// A client that is connected is here now; refused from a connection whose place another has taken. Takes effect
+    /// before anything that is asked of the bus later; never blocks.
+    fn keep_session(&self, secret: Secret, record: SessionRecord);
+
+    /// A client shows its secret to come back: where it was, as its next generation, which every shard is told
+    /// ([`FromBus::TakenOver`]). `None` where nobody was, too long ago, or somebody else.
+    fn claim_session(
+        &self,
+        secret: Secret,
+        subject: Option<Arc<str>>,
+    ) -> PortFuture<Result<Option<SessionRecord>, BusError>>;
+
+    /// A client's connection is over; unless for good, it may come back for a while. Takes effect at once or soon; never
+    /// blocks.
+    fn part_session(&self, ticket: Ticket, for_good: bool);
 
     /// The members of a room, over all nodes.
     fn members(&self, room: &RoomName) -> PortFuture<Result<Vec<Member>, BusError>>;

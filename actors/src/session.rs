@@ -18,7 +18,7 @@ use crate::{
         ws::{self, Decoder, Incoming, Violation},
     },
     messages::{Join, Leave, Publish},
-    peer::{BLOCKED, CLOSED, CLOSING, Line, Peer},
+    peer::{CLOSED, CLOSING, Line, Peer},
     ports::{Bus, BusError, WallClock, Wire},
     reply::posted,
     room_registry::RoomRegistry,
@@ -30,7 +30,6 @@ use actix::{
 use bytes::BytesMut;
 use serde_json::value::RawValue;
 use std::{
-    io,
     ops::ControlFlow,
     pin::Pin,
     rc::Rc,
@@ -39,7 +38,7 @@ use std::{
 };
 
 /// Reads a turn: one busy client must not keep its thread from the others.
-const READS_A_TURN: usize = 8;
+pub(crate) const READS_A_TURN: usize = 8;
 
 /// What the sessions of a thread share.
 pub struct Desk<W: Wire> {
@@ -110,7 +109,7 @@ impl<W: Wire> SessionActor<W> {
     /// A session for a connection that is in the hub already.
     pub fn new(peer: Rc<Peer<W>>, desk: Rc<Desk<W>>, early: BytesMut) -> Self {
         let decoder = Decoder::new(desk.frames);
-        let span = tracing::debug_span!("connection", session = %peer.card.id);
+        let span = tracing::debug_span!("connection", session = %peer.card().id);
         Self {
             peer,
             desk,
@@ -137,42 +136,15 @@ impl<W: Wire> SessionActor<W> {
                 // One of the answers lets it read on.
                 return Poll::Pending;
             }
-            match wire.poll_read_ready(task) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Ready(Ok(())) => {}
-            }
             let desk = self.desk.clone();
-            let mut buffer = desk.hub.read_buffer.borrow_mut();
-            match wire.try_read(&mut buffer) {
-                Ok(0) => return Poll::Ready(()),
-                Ok(bytes) => self.take(&mut buffer[..bytes], ctx),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(_) => return Poll::Ready(()),
+            match desk.hub.read_once(wire, task, |bytes| self.take(bytes, ctx)) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
             }
         }
         task.waker().wake_by_ref();
         Poll::Pending
-    }
-
-    fn write_blocked(&self, task: &mut TaskContext<'_>) {
-        let Line::Socket(wire) = &self.peer.line else {
-            return;
-        };
-        while self.peer.is(BLOCKED) {
-            match wire.poll_write_ready(task) {
-                Poll::Pending => return,
-                Poll::Ready(Ok(())) => {
-                    self.peer.clear(BLOCKED);
-                    self.desk.hub.flush(&self.peer);
-                }
-                Poll::Ready(Err(_)) => return self.peer.kill(),
-            }
-        }
     }
 
     /// Bytes from the client. Once the connection is closing they are only counted as life.
@@ -310,7 +282,7 @@ impl<W: Wire> SessionActor<W> {
     }
 
     fn publish(&mut self, publication: Publication, reference: &Reference, ctx: &mut Context<Self>) -> Done {
-        let draft = self.desk.draft(publication, self.peer.card.subject.clone())?;
+        let draft = self.desk.draft(publication, self.peer.card().subject.clone())?;
         let reference = reference.clone();
         self.in_flight += 1;
         let answer = posted(self.desk.registry.send(Publish(draft))).into_actor(self);
@@ -395,16 +367,8 @@ impl<W: Wire> ActorFuture<SessionActor<W>> for Life {
     ) -> Poll<()> {
         let span = act.span.clone();
         let _within = span.enter();
-        let known = act
-            .peer
-            .task
-            .borrow()
-            .as_ref()
-            .is_some_and(|known| known.will_wake(task.waker()));
-        if !known {
-            *act.peer.task.borrow_mut() = Some(task.waker().clone());
-        }
-        act.write_blocked(task);
+        act.peer.waked_by(task.waker());
+        act.desk.hub.write_blocked(&act.peer, task);
         if !act.early.is_empty() {
             let mut early = std::mem::take(&mut act.early);
             act.take(&mut early, ctx);

@@ -27,7 +27,7 @@ pub use problem::{Problem, Problems, Source};
 pub use secret::Secret;
 
 use sections::{
-    Auth, Bus, Cache, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, Sse, Supervision,
+    Auth, Bus, Cache, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, SocketIo, Sse, Supervision,
     Throttle, Websocket,
 };
 
@@ -54,6 +54,8 @@ pub struct Config {
     pub http: Http,
     /// Plain WebSocket connections.
     pub websocket: Websocket,
+    /// Socket.IO connections.
+    pub socketio: SocketIo,
     /// Server-sent event streams.
     pub sse: Sse,
     /// The bus that numbers events and keeps their history.
@@ -90,6 +92,7 @@ impl Default for Config {
             limits: Limits::default(),
             http: Http::default(),
             websocket: Websocket::default(),
+            socketio: SocketIo::default(),
             sse: Sse::default(),
             bus: Bus::default(),
             shutdown: Shutdown::default(),

@@ -197,6 +197,53 @@ impl Default for Websocket {
     }
 }
 
+/// `[socketio]`: Socket.IO connections.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SocketIo {
+    /// Milliseconds between a client's answer to a ping and the next ping.
+    pub ping_interval_ms: u64,
+    /// Milliseconds a client has to answer a ping before its connection counts as dead.
+    pub ping_timeout_ms: u64,
+    /// Milliseconds that the upgrade from polling to a WebSocket may take.
+    pub upgrade_timeout_ms: u64,
+    /// Milliseconds a client may take from opening a session to entering a namespace.
+    pub connect_timeout_ms: u64,
+    /// Bytes a client may put into one POST or WebSocket message, and is given in one answer to a poll.
+    pub max_payload_bytes: usize,
+    /// Whether clients that come back are where they were: their rooms restored, what they missed delivered.
+    pub recovery: Recovery,
+    /// Seconds for which a client that is gone may come back so.
+    pub recovery_seconds: u64,
+    /// Name of the cookie that a polling client is given, for proxies that keep it on one node. Unset: none.
+    pub cookie: Option<String>,
+}
+
+impl Default for SocketIo {
+    fn default() -> Self {
+        Self {
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
+            upgrade_timeout_ms: 10_000,
+            connect_timeout_ms: 45_000,
+            max_payload_bytes: 1_000_000,
+            recovery: Recovery::On,
+            recovery_seconds: 120,
+            cookie: None,
+        }
+    }
+}
+
+/// Whether clients that come back are where they were.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Recovery {
+    /// They are.
+    On,
+    /// They are new.
+    Off,
+}
+
 /// `[sse]`: server-sent event streams.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -7,6 +7,7 @@ mod patience;
 mod presence;
 mod shapes;
 mod sse;
+pub mod socketio;
 mod typed;
 mod upgrade;
 mod ws;
@@ -22,12 +23,14 @@ use actix_http::{HttpService, Protocol, Request, Response};
 use actix_server::Server;
 use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::AppConfig;
+use actix_web::web::ThinData;
 use actix_web::{App, Resource, web};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::config::sections;
+use crate::extensions::Extensions;
 use crate::shards::{Thread, ThreadParts};
 use patience::Patience;
 
@@ -47,6 +50,10 @@ pub struct Site {
     pub connections: u64,
     /// How long clients may take.
     pub times: Times,
+    /// Bytes a client of Socket.IO may put into one POST.
+    pub max_payload: usize,
+    /// The name of the cookie that a polling client is given, for proxies that keep it on one node.
+    pub cookie: Option<Arc<str>>,
     /// Whether the node is shutting down.
     pub draining: watch::Receiver<bool>,
     /// When it began.
@@ -104,6 +111,16 @@ fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(error::not_found));
 }
 
+/// The doors of Engine.IO: that of Socket.IO, and those of an embedding program.
+fn engine_routes(config: &mut web::ServiceConfig, extensions: &Extensions) {
+    let socket_io: socketio::Begins = Arc::new(socketio::socket_io);
+    let doors = [("/socket.io/", &socket_io)].into_iter();
+    for (path, begins) in doors.chain(extensions.engines.iter().map(|(path, begins)| (path.as_str(), begins))) {
+        let resource = web::resource([path, path.trim_end_matches('/')]);
+        config.service(resource.app_data(ThinData(begins.clone())).to(socketio::engine));
+    }
+}
+
 /// A path; methods that it has no route for are answered 405.
 fn at(path: &str) -> Resource {
     web::resource(path).default_service(web::to(error::method_not_allowed))
@@ -125,6 +142,7 @@ fn app(
         .app_data(Rc::new(site.clone()))
         .app_data(web::PayloadConfig::new(site.body_bytes))
         .wrap(actix_web::middleware::from_fn(error::in_our_words))
+        .configure(|config| engine_routes(config, &site.parts.extensions))
         .configure(routes);
     map_config(app, |()| AppConfig::default())
         .map_err(|error: actix_web::Error| Response::from(error))

@@ -71,12 +71,12 @@ impl Here {
     }
 
     /// A new connection, not yet in the hub.
-    pub fn peer(&self, protocol: Protocol, transport: &'static str, line: Line<TcpWire>) -> Peer<TcpWire> {
+    pub fn peer(&self, protocol: Protocol, line: Line<TcpWire>) -> Peer<TcpWire> {
         let card = Card {
             id: ids::session_id(),
+            generation: 0,
             subject: None,
             node: self.site.node.clone(),
-            transport,
             connected_ms: (self.thread.desk.clock)(),
         };
         Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes)

@@ -68,7 +68,7 @@ pub async fn stream(
         return Err(Fault::new(Code::TooManyRooms, format!("a stream may have {limit} rooms")).into());
     }
     let since = since(&request, query.since.as_deref(), &here)?;
-    let peer = desk.hub.add(here.peer(Protocol::Sse, "sse", Line::Stream));
+    let peer = desk.hub.add(here.peer(Protocol::Sse, Line::Stream));
     let key = peer.key.get();
     // From here on the stream owns the connection: dropping it takes it out of the rooms.
     let stream = EventStream::new(peer, desk.hub.clone());

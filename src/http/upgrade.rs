@@ -4,7 +4,6 @@
 //! application answers them; if it answers 101 and marks the response, the connection becomes a session's, and nothing
 //! of HTTP stays behind: holding this service's future open would cost some kilobytes a connection.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -15,11 +14,14 @@ use actix_http::{ConnectionType, Request, Response, StatusCode, h1};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory, fn_service};
 use actix_web::error::ErrorInternalServerError;
 use bytes::{Bytes, BytesMut};
+use greenroom_actors::engine::{App, Attach, EngineActor};
 use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::peer::Line;
 use greenroom_actors::session::SessionActor;
+use tokio::net::TcpStream;
 
 use super::patience::Patience;
+use super::socketio;
 use super::shapes::Here;
 use super::{Site, app};
 use crate::adapters::tcp_wire::TcpWire;
@@ -27,10 +29,20 @@ use crate::shards::Thread;
 
 /// The mark that a handler puts into its 101: the connection is to be taken over.
 pub struct TakeOver {
-    /// What will be spoken.
-    pub protocol: Protocol,
+    /// What it becomes.
+    pub becomes: Becomes,
     /// Who is at the other end.
     pub address: Option<SocketAddr>,
+}
+
+/// What a connection that is taken over becomes.
+pub enum Becomes {
+    /// A session of `greenroom.v1`.
+    GreenroomV1,
+    /// A session of Engine.IO, with what speaks over it.
+    Engine(Box<dyn App<TcpWire>>),
+    /// The socket of a session that has polled until now, perhaps in another thread.
+    Attached(socketio::Session),
 }
 
 type Connection = Framed<Patience, h1::Codec>;
@@ -68,7 +80,7 @@ where
     };
     match take_over {
         Some(take_over) => {
-            begin(here, &take_over, &response, framed);
+            begin(here, take_over, &response, framed);
             Ok(())
         }
         None => refuse(response, framed).await,
@@ -88,22 +100,43 @@ async fn refuse(response: Response<BoxBody>, framed: Connection) -> Result<(), a
     Ok(())
 }
 
-/// Starts the session.
-fn begin(here: &Here, take_over: &TakeOver, response: &Response<BoxBody>, framed: Connection) {
+/// Starts the session, or hands the connection over to the one that is there.
+fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed: Connection) {
     let parts = framed.into_parts();
-    let line = Line::Socket(TcpWire::new(parts.io.into_inner()));
+    let stream = parts.io.into_inner();
+    let mut first = parts.write_buf.to_vec();
+    first.extend_from_slice(&head(response));
+    let (protocol, line, app) = match take_over.becomes {
+        Becomes::GreenroomV1 => (Protocol::GreenroomV1, Line::Socket(TcpWire::new(stream)), None),
+        Becomes::Engine(app) => (Protocol::SocketIo, Line::Engine(TcpWire::new(stream).into()), Some(app)),
+        Becomes::Attached(session) => return attach(&session, stream, first.into(), parts.read_buf.to_vec()),
+    };
     let desk = &here.thread.desk;
-    let peer = desk.hub.add(here.peer(take_over.protocol, "websocket", line));
-    tracing::debug!(session = %peer.card.id, address = ?take_over.address, "connected");
-    let mut first = VecDeque::with_capacity(2);
-    if !parts.write_buf.is_empty() {
-        first.push_back(parts.write_buf.freeze());
+    let peer = desk.hub.add(here.peer(protocol, line));
+    tracing::debug!(session = %peer.card().id, address = ?take_over.address, "connected");
+    desk.hub.send(&peer, first.into());
+    let early = into_exact(parts.read_buf);
+    match app {
+        Some(app) => {
+            desk.hub.send(&peer, socketio::open_frame(here));
+            EngineActor::websocket(peer, here.thread.engine.clone(), app, early).start();
+        }
+        None => {
+            SessionActor::new(peer, desk.clone(), early).start();
+        }
     }
-    first.push_back(head(response));
-    for bytes in first {
-        desk.hub.send(&peer, bytes);
-    }
-    SessionActor::new(peer, desk.clone(), into_exact(parts.read_buf)).start();
+}
+
+/// Hands a connection to its session, which takes it into its own thread.
+fn attach(session: &socketio::Session, stream: TcpStream, head: Bytes, early: Vec<u8>) {
+    let Ok(stream) = stream.into_std() else { return };
+    let wire = move || TcpStream::from_std(stream).map(TcpWire::new);
+    // A session whose mailbox is full goes on polling.
+    let _ = session.try_send(Attach {
+        wire: Box::new(wire),
+        head,
+        early,
+    });
 }
 
 /// Bytes that came with the handshake; the large buffer of the HTTP server is given back.

@@ -3,11 +3,10 @@
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{HandshakeError, handshake_with_protocols};
 use greenroom_actors::logic::fault::{Code, Fault};
-use greenroom_actors::logic::protocol::Protocol;
 
 use super::ApiError;
 use super::shapes::{ErrorShape, Here};
-use super::upgrade::TakeOver;
+use super::upgrade::{Becomes, TakeOver};
 
 /// The sub-protocol.
 const GREENROOM_V1: &str = "greenroom.v1";
@@ -27,7 +26,7 @@ pub async fn open(here: Here, request: HttpRequest) -> Result<HttpResponse, ApiE
     let mut response = handshake_with_protocols(&request, &[GREENROOM_V1]).map_err(|error| refuse(&error))?;
     let mut response = response.finish();
     response.extensions_mut().insert(TakeOver {
-        protocol: Protocol::GreenroomV1,
+        becomes: Becomes::GreenroomV1,
         address: request.peer_addr(),
     });
     Ok(response)

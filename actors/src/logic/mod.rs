@@ -12,6 +12,7 @@ pub mod protocol;
 pub mod publication;
 pub mod restarts;
 pub mod room_name;
+pub mod sessions;
 pub mod socket_io;
 pub mod throttle;
 pub mod utf8;

@@ -19,17 +19,40 @@ impl fmt::Display for SessionId {
     }
 }
 
+/// What only one client knows: with it, it comes back to where it was.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Secret(pub u128);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Secret {
+    /// As its client is told it.
+    pub fn to_text(self) -> String {
+        format!("{:032x}", self.0)
+    }
+
+    /// Reads what a client shows; `None` where that cannot be one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let digits = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
+        u128::from_str_radix(text, 16).ok().filter(|_| digits(text)).map(Self)
+    }
+}
+
 /// What others may know of a connection.
 #[derive(Debug)]
 pub struct Card {
     /// Its id.
     pub id: SessionId,
+    /// How often its client has come back to it.
+    pub generation: u32,
     /// Who it is, where that is known.
     pub subject: Option<Arc<str>>,
     /// The node it is on.
     pub node: Arc<str>,
-    /// `websocket`, `sse` or `process`.
-    pub transport: &'static str,
     /// When it connected, milliseconds since 1970.
     pub connected_ms: i64,
 }
@@ -41,19 +64,23 @@ pub struct Presence {
 }
 
 impl Presence {
-    /// A connection is in a room since `now_ms`. Entering twice changes nothing.
+    /// A connection is in a room since `now_ms`. Entering twice changes nothing; who takes another's place has been there
+    /// as long.
     pub fn enter(&mut self, room: &RoomName, card: &Arc<Card>, now_ms: i64) {
-        self.rooms
-            .entry(room.clone())
-            .or_default()
-            .entry(card.id)
-            .or_insert_with(|| (card.clone(), now_ms));
+        let members = self.rooms.entry(room.clone()).or_default();
+        let (known, _) = members.entry(card.id).or_insert_with(|| (card.clone(), now_ms));
+        if known.generation < card.generation {
+            *known = card.clone();
+        }
     }
 
-    /// A connection is no longer in a room.
-    pub fn exit(&mut self, room: &RoomName, session: SessionId) {
+    /// A connection is no longer in a room, unless another has taken its place.
+    pub fn exit(&mut self, room: &RoomName, card: &Card) {
         if let Some(members) = self.rooms.get_mut(room) {
-            members.remove(&session);
+            let is_it = |(known, _): &(Arc<Card>, i64)| known.generation == card.generation;
+            if members.get(&card.id).is_some_and(is_it) {
+                members.remove(&card.id);
+            }
             if members.is_empty() {
                 self.rooms.remove(room);
             }
@@ -101,9 +128,9 @@ mod tests {
     fn card(id: u128) -> Arc<Card> {
         Arc::new(Card {
             id: SessionId(id),
+            generation: 0,
             subject: None,
             node: "n".into(),
-            transport: "websocket",
             connected_ms: 0,
         })
     }
@@ -125,9 +152,9 @@ mod tests {
             rfc3339(5),
             "entering twice keeps the first time"
         );
-        presence.exit(&room("a"), SessionId(1));
-        presence.exit(&room("a"), SessionId(2));
-        presence.exit(&room("a"), SessionId(2));
+        presence.exit(&room("a"), &card(1));
+        presence.exit(&room("a"), &card(2));
+        presence.exit(&room("a"), &card(2));
         assert!(presence.rooms("", None, 9).is_empty());
     }
 
@@ -154,5 +181,33 @@ mod tests {
     fn a_session_id_is_written_like_a_ulid() {
         assert_eq!(SessionId(0).to_string(), "0".repeat(26));
         assert_eq!(SessionId(u128::MAX).to_string(), format!("7{}", "Z".repeat(25)));
+    }
+
+    #[test]
+    fn who_takes_anothers_place_stays_when_that_one_goes() {
+        let mut presence = Presence::default();
+        let back = Arc::new(Card {
+            generation: 1,
+            node: "m".into(),
+            ..Arc::into_inner(card(1)).expect("the only one")
+        });
+        presence.enter(&room("a"), &card(1), 5);
+        presence.enter(&room("a"), &back, 9);
+        presence.exit(&room("a"), &card(1));
+        let members = presence.members(&room("a"));
+        assert_eq!(members.len(), 1);
+        assert_eq!((members[0].node.as_str(), &members[0].joined_at), ("m", &rfc3339(5)));
+        presence.exit(&room("a"), &back);
+        assert!(!presence.has_members(&room("a")));
+    }
+
+    #[test]
+    fn a_secret_is_read_as_it_was_told_and_never_printed() {
+        let secret = Secret(0xfeed);
+        assert_eq!(Secret::parse(&secret.to_text()), Some(secret));
+        for text in ["", "feed", &"+".repeat(32), &"f".repeat(33)] {
+            assert_eq!(Secret::parse(text), None, "{text}");
+        }
+        assert_eq!(format!("{secret:?}"), "***");
     }
 }

@@ -9,6 +9,7 @@ use crate::{
         bus_log::{Page, Query},
         event::Event,
         fault::CloseCode,
+        presence::{Secret, SessionId},
         throttle::{Rule, same_key},
     },
     messages::Heard,
@@ -123,6 +124,10 @@ impl<W: Wire> RoomRegistry<W> {
     ) -> bool {
         // The bus is away: the shard is attached again when it is back, and the sweep tries again anyway.
         let Ok(page) = page else { return false };
+        if let Some(otherwise) = self.lost(peer, page) {
+            self.begin_afresh(peer, otherwise);
+            return false;
+        }
         let is_told = self.say_how(peer, page);
         if !is_told || !self.take_page(peer, page, ctx) {
             if let Line::Watcher(_) = peer.line {
@@ -135,6 +140,19 @@ impl<W: Wire> RoomRegistry<W> {
             self.go_live(peer, reached);
         }
         true
+    }
+
+    /// Who a client is that was to be restored and of which events are missing.
+    fn lost(&self, peer: &Peer<W>, page: &Page) -> Option<(SessionId, Secret)> {
+        let catch_up = peer.catch_up.borrow();
+        let catch_up = catch_up.as_ref()?;
+        let restoring = catch_up.told.as_ref()?.restoring.as_ref()?;
+        let is_known = catch_up.base <= page.head.max(self.state.applied);
+        if page.whole && is_known {
+            return None;
+        }
+        self.deps.hub.stats.resumes_incomplete.add(1);
+        Some(restoring.otherwise)
     }
 
     /// Says whether the history reaches back to where the connection is, if it was not said yet or has changed.

@@ -58,6 +58,7 @@ impl<W: Wire> RoomRegistry<W> {
         let shortest = settings
             .ping_interval_ms
             .min(settings.ping_timeout_ms)
+            .min(settings.engine_ping_ms)
             .min(settings.comment_ms);
         Duration::from_millis((shortest / 4).clamp(10, 1_000))
     }
@@ -75,6 +76,9 @@ impl<W: Wire> RoomRegistry<W> {
             }
             match &peer.line {
                 Line::Socket(_) => self.sweep_socket(&peer, now_ms),
+                // Its session knows what is due.
+                Line::Engine(_) if peer.due_ms.get() <= now_ms => peer.wake(),
+                Line::Engine(_) => {}
                 Line::Stream => self.sweep_stream(&peer, now_ms),
                 Line::Watcher(to) if !to.connected() => self.deps.hub.remove(&peer),
                 Line::Watcher(_) => {}
@@ -160,7 +164,7 @@ impl<W: Wire> RoomRegistry<W> {
         self.deps.hub.draining.set(true);
         for peer in self.deps.hub.all() {
             // A session's id is random, so its remainder spreads the clients evenly.
-            let retry_ms = (peer.card.id.0 % u128::from(drain.spread_ms.max(1))) as u64;
+            let retry_ms = (peer.card().id.0 % u128::from(drain.spread_ms.max(1))) as u64;
             let notice = Notice {
                 r#type: "draining",
                 message: "this node is shutting down; come back after the delay, to any node".into(),

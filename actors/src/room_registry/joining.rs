@@ -33,8 +33,20 @@ impl<W: Wire> RoomRegistry<W> {
             reference,
             ..
         } = join;
+        let join = PendingJoin {
+            rooms,
+            asked,
+            since,
+            reference,
+            restoring: None,
+        };
+        self.await_rooms(&peer, join, ctx);
+    }
+
+    /// Sees to it that the bus hands over the events of a join's rooms; then it is carried out.
+    pub(super) fn await_rooms(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
         let mut unknown = Vec::new();
-        for name in &rooms {
+        for name in &join.rooms {
             if !self.state.rooms.contains_key(name) {
                 unknown.push(name.clone());
             }
@@ -43,16 +55,11 @@ impl<W: Wire> RoomRegistry<W> {
                 room.waiters.push(peer.clone());
             }
         }
-        peer.pending.borrow_mut().push_back(Pending::Join(PendingJoin {
-            rooms,
-            asked,
-            since,
-            reference,
-        }));
+        peer.pending.borrow_mut().push_back(Pending::Join(join));
         if !unknown.is_empty() {
             self.say_interest(unknown, Vec::new(), ctx);
         }
-        self.settle(&peer, ctx);
+        self.settle(peer, ctx);
     }
 
     fn check_room_count(&self, peer: &Peer<W>, rooms: &[RoomName]) -> Result<(), Fault> {
@@ -124,14 +131,17 @@ impl<W: Wire> RoomRegistry<W> {
         }
         // A resuming client had these rooms before; anybody else begins where it is, and is told so.
         let joined_at = if resumes { 0 } else { self.position(peer).seq };
-        for name in &join.rooms {
+        for (place, name) in join.rooms.iter().enumerate() {
+            let restored_at = join.restoring.as_ref().map(|restoring| restoring.joined_at[place]);
+            let joined_at = restored_at.unwrap_or(joined_at);
             if !peer.rooms.borrow().iter().any(|(has, _)| has == name) {
                 peer.rooms.borrow_mut().push((name.clone(), joined_at));
                 self.room(name).members.push(peer.clone());
             }
             self.room(name).empty_since_ms = None;
         }
-        self.deps.neighbours.bus.enter(&join.rooms, &peer.card);
+        self.deps.neighbours.bus.enter(&join.rooms, &peer.card());
+        self.keep(peer);
         if resumes {
             return self.resume(peer, join, ctx);
         }
@@ -181,6 +191,10 @@ impl<W: Wire> RoomRegistry<W> {
         let position = self.position(peer);
         if let Line::Watcher(to) = &peer.line {
             return to.try_send(Heard::Joined { position, recovered }).is_ok();
+        }
+        if join.restoring.is_some() {
+            self.greet(peer);
+            return true;
         }
         let answer = Answer::Joined {
             rooms: &join.asked,
@@ -243,7 +257,8 @@ impl<W: Wire> RoomRegistry<W> {
             peer.rooms.borrow_mut().retain(|(room, _)| room != name);
             self.forget_member(name, peer);
         }
-        self.deps.neighbours.bus.exit(&leave.rooms, peer.card.id);
+        self.deps.neighbours.bus.exit(&leave.rooms, &peer.card());
+        self.keep(peer);
         if let Some(user) = &*peer.user.borrow() {
             let is_wanted = |event: &Event| is_for(peer, event);
             user.throttle.borrow_mut().retain(self.who(peer), is_wanted);
@@ -256,7 +271,7 @@ impl<W: Wire> RoomRegistry<W> {
         self.answer(peer, &answer, leave.reference.as_deref());
     }
 
-    fn forget_member(&mut self, name: &RoomName, peer: &Rc<Peer<W>>) {
+    pub(super) fn forget_member(&mut self, name: &RoomName, peer: &Rc<Peer<W>>) {
         let now_ms = self.deps.hub.now_ms.get();
         let Some(room) = self.state.rooms.get_mut(name) else {
             return;
@@ -286,7 +301,10 @@ impl<W: Wire> RoomRegistry<W> {
                 }
             }
         }
-        self.deps.neighbours.bus.exit(&rooms, peer.card.id);
+        self.deps.neighbours.bus.exit(&rooms, &peer.card());
+        if let Some(ticket) = peer.ticket.take() {
+            self.deps.neighbours.bus.part_session(ticket, false);
+        }
         peer.catch_up.take();
         if let Some(user) = peer.user.take() {
             user.throttle.borrow_mut().forget(self.who(peer));
@@ -296,9 +314,9 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn watch(&mut self, watch: Watch, ctx: &mut Context<Self>) -> Result<PeerKey, Fault> {
         let card = Arc::new(Card {
             id: (self.deps.settings.new_session_id)(),
+            generation: 0,
             subject: None,
             node: self.deps.settings.node.clone(),
-            transport: "process",
             connected_ms: self.deps.neighbours.bus.now_ms(),
         });
         let line = Line::Watcher(watch.to);

@@ -1,7 +1,7 @@
 //! RoomRegistry: one shard of the node's rooms, one a thread.
 //!
 //! **Owns** which connections of its thread are in which room, and when what to write to them.
-//! **Hears** [`Join`], [`Leave`], [`Publish`], [`Watch`], [`FromBus`], [`SayInterest`], [`Announce`], [`Drain`].
+//! **Hears** [`Join`], [`Restore`], [`Leave`], [`Publish`], [`Watch`], [`FromBus`], [`SayInterest`], [`Announce`], [`Drain`].
 //! **Tells** its connections, through their outboxes; the bridge, which rooms it wants; the bus, what is published.
 //! **Fails** never by itself; a full mailbox only makes it catch up from the history.
 //! **After a restart** the connections are where they were: each is in its rooms again and is given, from the history,
@@ -14,12 +14,15 @@ mod fan_out;
 pub mod faults;
 mod housekeeping;
 mod joining;
+mod restoring;
+
+pub use restoring::Restoring;
 
 use crate::{
     hub::Hub,
     logic::{event::Receipt, known::rfc3339, presence::SessionId, room_name::RoomName, throttle::Rules},
     messages::{
-        Announce, Attach, Drain, FromBus, Interest, Join, Leave, ListSessions, PeerKey, Publish, SayInterest,
+        Announce, Attach, Drain, FromBus, Interest, Join, Leave, ListSessions, PeerKey, Publish, Restore, SayInterest,
         SessionRow, Unwatch, Watch,
     },
     peer::{Peer, User},
@@ -32,7 +35,6 @@ use std::{
     rc::Rc,
     sync::{Arc, atomic::AtomicBool},
 };
-use tokio::time::Instant;
 
 /// What a shard is told once, by configuration.
 #[derive(Clone, Debug)]
@@ -49,6 +51,8 @@ pub struct Settings {
     pub ping_interval_ms: u64,
     /// It is closed when it does not answer for this long, milliseconds.
     pub ping_timeout_ms: u64,
+    /// The shortest time that a session of Engine.IO waits for, milliseconds.
+    pub engine_ping_ms: u64,
     /// A stream that was silent for this long gets a comment line, milliseconds.
     pub comment_ms: u64,
     /// A room without members is unsubscribed from after this, milliseconds, so that flapping clients cost nothing.
@@ -80,7 +84,6 @@ struct Deps<W: Wire> {
     hub: Rc<Hub<W>>,
     settings: Rc<Settings>,
     neighbours: Neighbours,
-    began: Instant,
     behind: Arc<AtomicBool>,
     /// The life of the bus that the connections' positions belong to; `None` before the shard has begun.
     life: Option<crate::logic::position::Life>,
@@ -145,7 +148,6 @@ impl<W: Wire> RoomRegistry<W> {
             hub,
             settings,
             neighbours,
-            began: Instant::now(),
             behind: Arc::default(),
             life: None,
             users_made: 0,
@@ -159,9 +161,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     fn now_ms(&self) -> u64 {
-        let now = self.deps.began.elapsed().as_millis() as u64;
-        self.deps.hub.now_ms.set(now);
-        now
+        self.deps.hub.look_at_the_clock()
     }
 }
 
@@ -202,6 +202,13 @@ impl<W: Wire> Handler<Join> for RoomRegistry<W> {
     }
 }
 
+impl<W: Wire> Handler<Restore> for RoomRegistry<W> {
+    type Result = ();
+    fn handle(&mut self, restore: Restore, ctx: &mut Self::Context) {
+        self.restore(restore, ctx);
+    }
+}
+
 impl<W: Wire> Handler<Leave> for RoomRegistry<W> {
     type Result = ();
     fn handle(&mut self, leave: Leave, ctx: &mut Self::Context) {
@@ -230,6 +237,7 @@ impl<W: Wire> Handler<FromBus> for RoomRegistry<W> {
                 self.confirmed(&rooms, at, ctx);
             }
             FromBus::Subscribed { .. } => {}
+            FromBus::TakenOver { id, generation } => self.taken_over(id, generation),
         }
         self.notice_behind(ctx);
     }
@@ -275,12 +283,15 @@ impl<W: Wire> Handler<Unwatch> for RoomRegistry<W> {
 impl<W: Wire> Handler<ListSessions> for RoomRegistry<W> {
     type Result = Vec<SessionRow>;
     fn handle(&mut self, _: ListSessions, _: &mut Self::Context) -> Self::Result {
-        let row = |peer: Rc<Peer<W>>| SessionRow {
-            id: peer.card.id.to_string(),
-            transport: peer.card.transport,
+        let row = |peer: Rc<Peer<W>>| {
+            let card = peer.card();
+            SessionRow {
+            id: card.id.to_string(),
+            transport: peer.transport(),
             rooms: peer.rooms.borrow().iter().map(|(room, _)| room.clone()).collect(),
-            connected_at: rfc3339(peer.card.connected_ms),
+            connected_at: rfc3339(card.connected_ms),
             bytes_waiting: peer.bytes(),
+        }
         };
         self.deps.hub.all().into_iter().map(row).collect()
     }

@@ -5,10 +5,12 @@ use crate::{
         bus_log::{Page, Query},
         event::{Draft, Receipt},
         position::Life,
-        presence::{Card, SessionId},
+        presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
+        sessions::SessionRecord,
     },
+    peer::Ticket,
     ports::{Bus, BusError, BusGauges, Inlet, PortFuture, ShardId},
 };
 use std::{
@@ -116,8 +118,24 @@ impl Bus for SlowBus {
         self.inner().enter(rooms, card);
     }
 
-    fn exit(&self, rooms: &[RoomName], session: SessionId) {
-        self.inner().exit(rooms, session);
+    fn exit(&self, rooms: &[RoomName], card: &Arc<Card>) {
+        self.inner().exit(rooms, card);
+    }
+
+    fn keep_session(&self, secret: Secret, record: SessionRecord) {
+        self.inner().keep_session(secret, record);
+    }
+
+    fn claim_session(
+        &self,
+        secret: Secret,
+        subject: Option<Arc<str>>,
+    ) -> PortFuture<Result<Option<SessionRecord>, BusError>> {
+        self.later(|bus| bus.claim_session(secret, subject))
+    }
+
+    fn part_session(&self, ticket: Ticket, for_good: bool) {
+        self.inner().part_session(ticket, for_good);
     }
 
     fn members(&self, room: &RoomName) -> PortFuture<Result<Vec<Member>, BusError>> {

@@ -97,6 +97,7 @@ pub fn settings(name: &str) -> Settings {
         rooms_per_connection: 256,
         ping_interval_ms: 25_000,
         ping_timeout_ms: 20_000,
+        engine_ping_ms: 20_000,
         comment_ms: 15_000,
         linger_ms: 1_000,
         new_session_id: next_session_id,
@@ -172,7 +173,7 @@ impl Universe {
     pub fn planned(plan: Plan) -> Self {
         let clock = virtual_clock();
         let life = Life::from_random(next_id());
-        let bus = Arc::new(EmbeddedBus::new(life, plan.limits.clone(), clock.clone()));
+        let bus = Arc::new(EmbeddedBus::new(life, plan.limits.clone(), crate::logic::sessions::Limits::default(), clock.clone()));
         let (mailbox, witness) = probe();
         let inlet = Inlet {
             shard: ShardId(u32::MAX),
@@ -276,9 +277,9 @@ impl Shard {
         let (wire, client) = connection(window);
         let card = Card {
             id: next_session_id(),
+            generation: 0,
             subject: None,
             node: self.settings.node.clone(),
-            transport: "websocket",
             connected_ms: (self.desk.clock)(),
         };
         let line = Line::Socket(wire);

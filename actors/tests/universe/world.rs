@@ -315,7 +315,7 @@ impl World {
                 matches!(peer.line, Line::Socket(_))
                     && peer.rooms.borrow().iter().any(|(has, _)| *has == room)
             });
-            let inside: BTreeSet<String> = inside.map(|peer| peer.card.id.to_string()).collect();
+            let inside: BTreeSet<String> = inside.map(|peer| peer.card().id.to_string()).collect();
             assert_eq!(present, inside, "presence in {name}");
             let expected = self.players.iter().filter(|player| player.is_in(name)).count();
             assert_eq!(inside.len(), expected, "clients that believe they are in {name}");

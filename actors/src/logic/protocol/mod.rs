@@ -1,6 +1,7 @@
 //! The protocols a client may speak: one neutral command and answer each, and an encoder and decoder a protocol.
 
 pub mod greenroom_v1;
+pub mod socket_io;
 pub mod sse;
 
 use super::{
@@ -21,11 +22,13 @@ pub enum Protocol {
     GreenroomV1 = 0,
     /// Server-sent events.
     Sse = 1,
+    /// Socket.IO, over whatever Engine.IO has.
+    SocketIo = 2,
 }
 
 impl Protocol {
     /// How many there are.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 3;
 }
 
 /// What a client asks of its connection. Names are not checked yet.
@@ -183,6 +186,7 @@ pub fn event_frame(view: View<'_>, position: &Position, protocol: Protocol) -> B
     match protocol {
         Protocol::GreenroomV1 => greenroom_v1::event(view, position),
         Protocol::Sse => sse::event(view, position),
+        Protocol::SocketIo => socket_io::event(view, position),
     }
 }
 
@@ -191,6 +195,7 @@ pub fn answer_frame(answer: &Answer<'_>, reference: Option<&RawValue>, protocol:
     match protocol {
         Protocol::GreenroomV1 => Some(greenroom_v1::answer(answer, reference)),
         Protocol::Sse => sse::answer(answer),
+        Protocol::SocketIo => socket_io::answer(answer, reference),
     }
 }
 

@@ -61,6 +61,33 @@ pub fn close_reply(code: Option<u16>) -> Bytes {
     code.map_or_else(|| frame(Opcode::Close, &[]), |code| close_frame(code, ""))
 }
 
+/// The messages in frames that these functions have built, for a transport that is no WebSocket.
+pub fn own_messages(mut frames: &[u8]) -> impl Iterator<Item = (Opcode, &[u8])> {
+    std::iter::from_fn(move || {
+        let (opcode, head, len) = own_head(frames)?;
+        let message = frames.get(head..head + len)?;
+        frames = &frames[head + len..];
+        Some((opcode, message))
+    })
+}
+
+/// What [`encode_head`] has written: the opcode, how long the head is, and the payload.
+fn own_head(frames: &[u8]) -> Option<(Opcode, usize, usize)> {
+    let (&first, rest) = frames.split_first()?;
+    let opcode = if first & 0xf == Opcode::Binary as u8 {
+        Opcode::Binary
+    } else {
+        Opcode::Text
+    };
+    let (&short, rest) = rest.split_first()?;
+    let (head, len) = match short {
+        126 => (4, u64::from(u16::from_be_bytes(*rest.first_chunk()?))),
+        127 => (10, u64::from_be_bytes(*rest.first_chunk()?)),
+        short => (2, u64::from(short)),
+    };
+    Some((opcode, head, usize::try_from(len).ok()?))
+}
+
 /// A client's frame, masked: what tests and load generators send. It checks nothing, so that a test can break
 /// every rule.
 pub fn masked(opcode: Opcode, fin: bool, payload: &[u8], mask: [u8; 4]) -> Vec<u8> {

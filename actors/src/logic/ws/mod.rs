@@ -18,7 +18,7 @@ mod tests;
 pub use close::{Violation, allowed_on_the_wire};
 pub use decode::{Decoder, Incoming, Limits};
 pub use encode::{
-    close_frame, close_reply, encode_binary, encode_head, encode_text, head_len, masked, ping_frame,
-    pong_frame,
+    close_frame, close_reply, encode_binary, encode_head, encode_text, head_len, masked, own_messages,
+    ping_frame, pong_frame,
 };
 pub use head::{CONTROL_BYTES, Opcode};

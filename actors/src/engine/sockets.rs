@@ -1,0 +1,244 @@
+//! The sockets of a session: the one that carries it, and one that is to take over from polling.
+
+use super::{Attach, EngineActor};
+use crate::{
+    logic::{
+        engine_io::{Input, Link, Packet, Source},
+        ws::{self, Decoder, Incoming},
+    },
+    peer::{CLOSED, CLOSING},
+    ports::Wire,
+    session::READS_A_TURN,
+};
+use actix::Context;
+use bytes::{Buf as _, Bytes, BytesMut};
+use std::{
+    borrow::Cow,
+    io::{self, IoSlice},
+    ops::ControlFlow,
+    rc::Rc,
+    task::{Context as TaskContext, Poll, ready},
+};
+
+/// Sockets that are being told that they are not wanted, at most; of more the oldest is just cut.
+const PARTING_MAX: usize = 4;
+
+/// A socket that is to take over from polling.
+pub(super) struct Candidate<W> {
+    pub(super) link: Link,
+    pub(super) wire: Rc<W>,
+    pub(super) decoder: Decoder,
+    /// What is still to be written.
+    pub(super) out: BytesMut,
+    early: Vec<u8>,
+}
+
+impl<W: Wire> Candidate<W> {
+    /// Writes what waits. Ready when nothing does, or nothing can be written any more, which reading will tell.
+    fn write(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        while !self.out.is_empty() {
+            if ready!(self.wire.poll_write_ready(task)).is_err() {
+                return Poll::Ready(());
+            }
+            match self.wire.try_write_vectored(&[IoSlice::new(&self.out)]) {
+                Ok(written) => self.out.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+/// A frame, kept until the buffer it came in is free.
+enum Frame {
+    Text(String),
+    Binary(Bytes),
+    Ping(Bytes),
+    Close(Option<u16>),
+}
+
+impl<W: Wire> EngineActor<W> {
+    pub(super) fn attach(&mut self, attach: Attach<W>, ctx: &mut Context<Self>) {
+        let Attach { wire, head, early } = attach;
+        let Ok(wire) = wire() else { return };
+        let wire = Rc::new(wire);
+        self.links += 1;
+        let link = Link(self.links);
+        let decoder = Decoder::new(self.desk.frames);
+        let candidate = Candidate {
+            link,
+            wire,
+            decoder,
+            out: BytesMut::from(&head[..]),
+            early,
+        };
+        let before = self.candidate.replace(Box::new(candidate));
+        self.arriving = before;
+        self.input(Input::Attached(link), ctx);
+        if let Some(before) = self.arriving.take() {
+            // The one that was there first is not disturbed.
+            self.candidate = Some(before);
+        }
+        self.pump(ctx);
+        self.peer.wake();
+    }
+
+    /// Reads from the socket that carries the session. Ready when it is over.
+    pub(super) fn read(&mut self, ctx: &mut Context<Self>, task: &mut TaskContext<'_>) -> Poll<()> {
+        let peer = self.peer.clone();
+        let Some(wire) = peer.line.socket() else {
+            return Poll::Pending;
+        };
+        if !self.early.is_empty() {
+            let mut early = std::mem::take(&mut self.early);
+            self.take(&mut early, ctx);
+        }
+        for _ in 0..READS_A_TURN {
+            if peer.is(CLOSED) {
+                return Poll::Ready(());
+            }
+            if self.in_flight >= self.desk.in_flight {
+                // One of the answers lets it read on.
+                return Poll::Pending;
+            }
+            let desk = self.desk.clone();
+            match desk.hub.read_once(wire, task, |bytes| self.take(bytes, ctx)) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(()),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Bytes from the socket that carries the session.
+    fn take(&mut self, bytes: &mut [u8], ctx: &mut Context<Self>) {
+        if self.peer.is(CLOSING | CLOSED) {
+            return;
+        }
+        let (frames, fine) = decode(&mut self.decoder, bytes);
+        let link = self.carrier;
+        for frame in frames {
+            match frame {
+                Frame::Ping(payload) => self.desk.hub.send(&self.peer, ws::pong_frame(&payload)),
+                Frame::Close(code) => {
+                    self.desk.hub.send(&self.peer, ws::close_reply(code));
+                    self.peer.set(CLOSING);
+                    let grace = self.desk.hub.now_ms.get() + self.desk.hub.close_ms;
+                    self.peer.cut_off_ms.set(grace);
+                    self.input(Input::SocketClosed(link), ctx);
+                }
+                frame => self.message(Source::Socket(link), &frame, ctx),
+            }
+        }
+        if !fine {
+            self.input(Input::SocketFailed(link), ctx);
+            self.desk.hub.close(&self.peer, crate::logic::fault::CloseCode::ProtocolError, "");
+        }
+    }
+
+    fn message(&mut self, source: Source, frame: &Frame, ctx: &mut Context<Self>) {
+        match frame {
+            Frame::Text(text) => match Packet::decode_text(text) {
+                Ok(packet) => self.packet(source, &packet, ctx),
+                Err(_) => self.input(Input::Malformed(source), ctx),
+            },
+            Frame::Binary(bytes) => self.packet(source, &Packet::Binary(Cow::Borrowed(bytes)), ctx),
+            Frame::Ping(_) | Frame::Close(_) => {}
+        }
+    }
+
+    /// Reads from a socket that is to take over.
+    pub(super) fn read_candidate(&mut self, ctx: &mut Context<Self>, task: &mut TaskContext<'_>) {
+        if !self.write_candidate(task) {
+            return;
+        }
+        for _ in 0..READS_A_TURN {
+            let Some(candidate) = &mut self.candidate else { return };
+            let (link, wire) = (candidate.link, candidate.wire.clone());
+            let mut heard = None;
+            if candidate.early.is_empty() {
+                let decoder = &mut candidate.decoder;
+                match self.desk.hub.read_once(&wire, task, |bytes| heard = Some(decode(decoder, bytes))) {
+                    Poll::Pending => return,
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(_)) => return self.lose(link, ctx),
+                }
+            } else {
+                let mut early = std::mem::take(&mut candidate.early);
+                heard = Some(decode(&mut candidate.decoder, &mut early));
+            }
+            // It may become the session's only one within the next frames.
+            drop(wire);
+            let Some((frames, fine)) = heard else { continue };
+            for frame in frames {
+                match frame {
+                    Frame::Close(_) => return self.lose(link, ctx),
+                    frame => self.message(Source::Socket(link), &frame, ctx),
+                }
+            }
+            if !fine {
+                return self.lose(link, ctx);
+            }
+        }
+        task.waker().wake_by_ref();
+    }
+
+    /// Writes what waits for the socket that is to take over. Returns whether there is one that may be read from.
+    fn write_candidate(&mut self, task: &mut TaskContext<'_>) -> bool {
+        self.candidate.as_mut().is_some_and(|candidate| candidate.write(task).is_ready())
+    }
+
+    /// Tells sockets that they are not wanted.
+    pub(super) fn see_off(&mut self, task: &mut TaskContext<'_>) {
+        self.parting.retain_mut(|candidate| {
+            let is_told = candidate.write(task).is_ready();
+            if is_told {
+                candidate.wire.shutdown(true);
+            }
+            !is_told
+        });
+    }
+
+    fn lose(&mut self, link: Link, ctx: &mut Context<Self>) {
+        self.close_socket(link);
+        self.input(Input::SocketFailed(link), ctx);
+    }
+
+    /// Closes a socket that carries nothing yet, or nothing more.
+    pub(super) fn close_socket(&mut self, link: Link) {
+        for place in [&mut self.arriving, &mut self.candidate] {
+            if place.as_ref().is_some_and(|candidate| candidate.link == link)
+                && let Some(mut candidate) = place.take()
+            {
+                candidate.out.extend_from_slice(&ws::close_reply(None));
+                self.parting.push(candidate);
+                if self.parting.len() > PARTING_MAX {
+                    self.parting.remove(0).wire.shutdown(true);
+                }
+                return self.peer.wake();
+            }
+        }
+        if self.carrier == link && self.peer.line.socket().is_some() {
+            self.desk.hub.close(&self.peer, crate::logic::fault::CloseCode::Normal, "");
+        }
+    }
+}
+
+/// What is in these bytes, and whether all of it keeps to the rules.
+fn decode(decoder: &mut Decoder, bytes: &mut [u8]) -> (Vec<Frame>, bool) {
+    let mut frames = Vec::new();
+    let fed = decoder.feed(bytes, &mut |incoming| {
+        frames.push(match incoming {
+            Incoming::Text(text) => Frame::Text(text.to_owned()),
+            Incoming::Binary(bytes) => Frame::Binary(Bytes::copy_from_slice(bytes)),
+            Incoming::Ping(payload) => Frame::Ping(Bytes::copy_from_slice(payload)),
+            Incoming::Pong(_) => return ControlFlow::Continue(()),
+            Incoming::Close { code, .. } => Frame::Close(code),
+        });
+        ControlFlow::Continue(())
+    });
+    (frames, fed.is_ok())
+}

@@ -1,0 +1,205 @@
+//! What is known of clients that may come back to where they were.
+
+use super::{
+    position::{Life, Position},
+    presence::{Secret, SessionId},
+    room_name::RoomName,
+};
+use std::{collections::HashMap, sync::Arc};
+
+/// Where a client was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its id, which stays.
+    pub id: SessionId,
+    /// Who it is: nobody else may come back to it.
+    pub subject: Option<Arc<str>>,
+    /// How often it has come back. What an older one writes is refused.
+    pub generation: u32,
+    /// The life of the bus to which the numbers belong.
+    pub life: Life,
+    /// Its rooms, each with the sequence at which it joined: nothing from before is for it.
+    pub rooms: Vec<(RoomName, u64)>,
+}
+
+impl SessionRecord {
+    /// What a client has that was given no event yet: nothing of its rooms.
+    pub fn start(&self) -> Position {
+        let first = self.rooms.iter().map(|(_, joined_at)| *joined_at).min();
+        Position::at(self.life, first.unwrap_or(0))
+    }
+}
+
+/// How many and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Milliseconds for which a client that is gone may come back.
+    pub kept_ms: i64,
+    /// Clients that are gone and may come back, at most; of more than that none is remembered.
+    pub gone: usize,
+}
+
+/// Two minutes, as the stock server's default; 100,000 clients.
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            kept_ms: 120_000,
+            gone: 100_000,
+        }
+    }
+}
+
+/// The records of all clients, by their secrets.
+#[derive(Debug)]
+pub struct Sessions {
+    limits: Limits,
+    records: HashMap<Secret, Kept>,
+    gone: usize,
+}
+
+#[derive(Debug)]
+struct Kept {
+    record: SessionRecord,
+    gone_ms: Option<i64>,
+}
+
+impl Sessions {
+    /// None yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            records: HashMap::new(),
+            gone: 0,
+        }
+    }
+
+    /// A client that is connected is here now. Returns whether it is the one that came back last.
+    pub fn keep(&mut self, secret: Secret, record: SessionRecord) -> bool {
+        match self.records.get_mut(&secret) {
+            Some(kept) if kept.record.generation > record.generation => false,
+            Some(kept) => {
+                self.gone -= usize::from(kept.gone_ms.take().is_some());
+                kept.record = record;
+                true
+            }
+            None => {
+                let gone_ms = None;
+                self.records.insert(secret, Kept { record, gone_ms });
+                true
+            }
+        }
+    }
+
+    /// A client has come back: where it was, as its next generation. `None` where nobody was, too long ago, or somebody else.
+    pub fn claim(&mut self, secret: Secret, subject: Option<&str>, now_ms: i64) -> Option<SessionRecord> {
+        let kept = self.records.get_mut(&secret)?;
+        let is_late = |gone_ms: i64| now_ms - gone_ms > self.limits.kept_ms;
+        if kept.gone_ms.is_some_and(is_late) || kept.record.subject.as_deref() != subject {
+            return None;
+        }
+        self.gone -= usize::from(kept.gone_ms.take().is_some());
+        kept.record.generation += 1;
+        Some(kept.record.clone())
+    }
+
+    /// The connection of this generation is over, perhaps for good.
+    pub fn part(&mut self, secret: Secret, generation: u32, for_good: bool, now_ms: i64) {
+        let Some(kept) = self.records.get_mut(&secret) else {
+            return;
+        };
+        if kept.record.generation != generation || kept.gone_ms.is_some() {
+            return;
+        }
+        if for_good || self.gone >= self.limits.gone {
+            self.records.remove(&secret);
+        } else {
+            kept.gone_ms = Some(now_ms);
+            self.gone += 1;
+        }
+    }
+
+    /// Forgets who has been gone for too long.
+    pub fn tend(&mut self, now_ms: i64) {
+        let kept_ms = self.limits.kept_ms;
+        self.records
+            .retain(|_, kept| kept.gone_ms.is_none_or(|gone_ms| now_ms - gone_ms <= kept_ms));
+        self.gone = self.records.values().filter(|kept| kept.gone_ms.is_some()).count();
+    }
+
+    /// How many are remembered, connected or not.
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: Secret = Secret(7);
+
+    fn record(generation: u32) -> SessionRecord {
+        SessionRecord {
+            id: SessionId(1),
+            subject: Some("ada".into()),
+            generation,
+            life: Life::from_random(1),
+            rooms: Vec::new(),
+        }
+    }
+
+    fn sessions() -> Sessions {
+        let mut sessions = Sessions::new(Limits { kept_ms: 100, gone: 1 });
+        assert!(sessions.keep(ME, record(0)));
+        sessions
+    }
+
+    #[test]
+    fn who_comes_back_in_time_is_the_next_generation() {
+        let mut sessions = sessions();
+        sessions.part(ME, 0, false, 1_000);
+        let back = sessions.claim(ME, Some("ada"), 1_100);
+        assert_eq!(back.map(|record| record.generation), Some(1));
+    }
+
+    #[test]
+    fn nobody_comes_back_too_late_nor_to_anothers_place() {
+        let mut sessions = sessions();
+        assert_eq!(sessions.claim(ME, Some("eve"), 0), None);
+        assert_eq!(sessions.claim(ME, None, 0), None);
+        assert_eq!(sessions.claim(Secret(8), Some("ada"), 0), None);
+        sessions.part(ME, 0, false, 1_000);
+        assert_eq!(sessions.claim(ME, Some("ada"), 1_101), None);
+        sessions.tend(1_101);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn an_old_connection_neither_writes_nor_ends_what_was_taken_over() {
+        let mut sessions = sessions();
+        assert!(sessions.claim(ME, Some("ada"), 0).is_some());
+        assert!(!sessions.keep(ME, record(0)));
+        sessions.part(ME, 0, true, 0);
+        assert_eq!(sessions.len(), 1);
+        assert!(sessions.keep(ME, record(1)));
+        sessions.part(ME, 1, true, 0);
+        assert!(sessions.is_empty());
+    }
+
+    #[test]
+    fn those_who_are_gone_are_bounded() {
+        let mut sessions = sessions();
+        sessions.keep(Secret(8), record(0));
+        sessions.part(ME, 0, false, 0);
+        sessions.part(Secret(8), 0, false, 0);
+        assert_eq!(sessions.len(), 1, "the second one found no room");
+        assert!(sessions.claim(ME, Some("ada"), 0).is_some());
+        sessions.part(ME, 1, false, 0);
+        assert_eq!(sessions.len(), 1, "who came back was counted off");
+    }
+}

@@ -1,0 +1,174 @@
+//! The sockets of one session, one a namespace.
+
+use super::{Asked, Namespaces, Socket};
+use crate::{
+    engine::{App, Engine},
+    logic::{
+        engine_io::Reason,
+        socket_io::{Assembly, DecodeError, Event, Kind, Packet, encode},
+        ws,
+    },
+    ports::Wire,
+};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+use std::rc::Rc;
+
+/// Namespaces of one session, at most.
+const SOCKETS_MAX: usize = 32;
+
+/// How often answers that are waited for are looked at, milliseconds.
+const ACKS_EVERY_MS: u64 = 1_000;
+
+/// See the module's description.
+pub struct Connection<W: Wire> {
+    shared: Rc<Namespaces<W>>,
+    sockets: Vec<Rc<Socket<W>>>,
+    assembly: Assembly,
+    /// When it is ended if it is nowhere.
+    until_ms: u64,
+    looked_ms: u64,
+}
+
+impl<W: Wire> Connection<W> {
+    /// A session that has just begun, at `now_ms` of its shard.
+    pub fn new(shared: Rc<Namespaces<W>>, now_ms: u64) -> Self {
+        let until_ms = now_ms + shared.connect_timeout_ms;
+        Self {
+            shared,
+            sockets: Vec::new(),
+            assembly: Assembly::default(),
+            until_ms,
+            looked_ms: now_ms,
+        }
+    }
+
+    fn packet(&mut self, packet: Result<Option<Packet<'_>>, DecodeError>, engine: &mut Engine<'_, W>) {
+        let packet = match packet {
+            Ok(Some(packet)) => packet,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "a client sends what is no packet");
+                return engine.close(Reason::ParseError);
+            }
+        };
+        self.drop_ended();
+        let namespace = packet.namespace.as_deref().unwrap_or("/");
+        let socket = self.sockets.iter().find(|socket| socket.namespace() == namespace).cloned();
+        match (packet.kind, socket) {
+            (Kind::Connect, None) => self.connect(namespace, packet.data.as_deref(), engine),
+            (Kind::Event, Some(socket)) if socket.is_connected() => self.event(socket, &packet, engine),
+            (Kind::Ack, Some(socket)) => {
+                if let (Some(id), Some(args)) = (packet.id, packet.data) {
+                    socket.answered(id, args.into_owned());
+                }
+            }
+            (Kind::Disconnect, Some(socket)) => {
+                self.sockets.retain(|other| !Rc::ptr_eq(other, &socket));
+                self.ended(&socket, Reason::ClientNamespaceDisconnect);
+            }
+            (Kind::ConnectError, Some(_)) => {}
+            // Out of place, as for the stock server.
+            _ => engine.close(Reason::ForcedServerClose),
+        }
+    }
+
+    fn connect(&mut self, namespace: &str, auth: Option<&RawValue>, engine: &mut Engine<'_, W>) {
+        let name = Some(namespace).filter(|name| *name != "/");
+        let Some(handler) = self.shared.handlers.get(namespace) else {
+            let error = encode::connect_error(name, "Invalid namespace", None);
+            return engine.send(ws::encode_text(&error));
+        };
+        if self.sockets.len() >= SOCKETS_MAX {
+            let error = encode::connect_error(name, "too many namespaces", None);
+            return engine.send(ws::encode_text(&error));
+        }
+        let socket = Socket::new(name.map(Into::into), engine.peer, engine.hub, self.shared.acks);
+        self.sockets.push(socket.clone());
+        if let Some(work) = handler.connect(socket, auth.map(ToOwned::to_owned)) {
+            engine.spawn(work);
+        }
+    }
+
+    fn event(&self, socket: Rc<Socket<W>>, packet: &Packet<'_>, engine: &mut Engine<'_, W>) {
+        let Some(handler) = self.shared.handlers.get(socket.namespace()) else {
+            return;
+        };
+        let Some(event) = packet.data.as_deref().and_then(Event::of) else {
+            return engine.close(Reason::ParseError);
+        };
+        let Ok(args) = RawValue::from_string(format!("[{}]", event.args)) else {
+            return engine.close(Reason::ParseError);
+        };
+        let asked = Asked {
+            name: event.name.into_owned(),
+            args,
+            ack: packet.id,
+        };
+        if let Some(work) = handler.event(socket, asked) {
+            engine.spawn(work);
+        }
+    }
+
+    /// A socket is over; its handler hears of it if it had been let in.
+    fn ended(&self, socket: &Rc<Socket<W>>, reason: Reason) {
+        if let Some(handler) = self.shared.handlers.get(socket.namespace())
+            && socket.is_connected()
+        {
+            handler.disconnect(socket, reason);
+        }
+    }
+
+    /// Sockets that a handler has refused or put out.
+    fn drop_ended(&mut self) {
+        let (ended, rest) = std::mem::take(&mut self.sockets)
+            .into_iter()
+            .partition(|socket| socket.over.get().is_some());
+        self.sockets = rest;
+        let ended: Vec<Rc<Socket<W>>> = ended;
+        for socket in ended {
+            self.ended(&socket, socket.over.get().unwrap_or(Reason::ServerNamespaceDisconnect));
+        }
+    }
+}
+
+impl<W: Wire> App<W> for Connection<W> {
+    fn text(&mut self, text: &str, engine: &mut Engine<'_, W>) {
+        let limits = self.shared.limits;
+        let packet = self.assembly.text(text, &limits);
+        self.packet(packet, engine);
+    }
+
+    fn bytes(&mut self, bytes: Bytes, engine: &mut Engine<'_, W>) {
+        let limits = self.shared.limits;
+        let packet = self.assembly.bytes(bytes, &limits);
+        self.packet(packet, engine);
+    }
+
+    fn tick(&mut self, engine: &mut Engine<'_, W>) {
+        self.drop_ended();
+        self.looked_ms = engine.now_ms;
+        for socket in &self.sockets {
+            socket.expire(engine.now_ms);
+        }
+        let is_somewhere = self.sockets.iter().any(|socket| socket.is_connected());
+        if is_somewhere {
+            self.until_ms = u64::MAX;
+        } else if engine.now_ms >= self.until_ms {
+            engine.close(Reason::ForcedServerClose);
+        }
+    }
+
+    fn due_ms(&self) -> Option<u64> {
+        let acks = self.sockets.iter().any(|socket| socket.awaits());
+        let acks = acks.then_some(self.looked_ms + ACKS_EVERY_MS);
+        let until = Some(self.until_ms).filter(|until_ms| *until_ms < u64::MAX);
+        [acks, until].into_iter().flatten().min()
+    }
+
+    fn closed(&mut self, reason: Reason) {
+        for socket in std::mem::take(&mut self.sockets) {
+            self.ended(&socket, reason);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! A server for the public test suites of Engine.IO and Socket.IO, which want one on port 3000 that echoes:
+//! `scripts/conformance.sh` runs them. It shows too how a program adds namespaces of its own to a node.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_rt::System;
+use bytes::Bytes;
+use greenroom::actors::engine::{App, Engine};
+use greenroom::actors::logic::engine_io::Reason;
+use greenroom::actors::logic::ws;
+use greenroom::actors::ports::Wire;
+use greenroom::actors::socket_io::{Asked, Handler, Socket, Work};
+use greenroom::config::Config;
+use greenroom::extensions::{Extensions, HandlerOf};
+use greenroom::ids;
+use greenroom::node::{Node, embedded_bus};
+use serde_json::value::RawValue;
+
+/// Sends every message back.
+struct Echo;
+
+impl<W: Wire> App<W> for Echo {
+    fn text(&mut self, text: &str, engine: &mut Engine<'_, W>) {
+        engine.send(ws::encode_text(format!("4{text}").as_bytes()));
+    }
+
+    fn bytes(&mut self, bytes: Bytes, engine: &mut Engine<'_, W>) {
+        engine.send(ws::encode_binary(&bytes));
+    }
+
+    fn tick(&mut self, _: &mut Engine<'_, W>) {}
+
+    fn due_ms(&self) -> Option<u64> {
+        None
+    }
+
+    fn closed(&mut self, _: Reason) {}
+}
+
+/// Tells each client what it said when it connected, and sends its events back.
+struct Mirror;
+
+impl<W: Wire> Handler<W> for Mirror {
+    fn connect(&self, socket: Rc<Socket<W>>, auth: Option<Box<RawValue>>) -> Work {
+        socket.accept(&ids::session_id().to_string());
+        let auth = auth.as_deref().map_or("{}", RawValue::get);
+        socket.emit("auth", &format!("[{auth}]"));
+        None
+    }
+
+    fn event(&self, socket: Rc<Socket<W>>, asked: Asked) -> Work {
+        match (asked.name.as_str(), asked.ack) {
+            ("message", _) => socket.emit("message-back", asked.args.get()),
+            ("message-with-ack", Some(ack)) => socket.answer(ack, asked.args.get()),
+            _ => {}
+        }
+        None
+    }
+
+    fn disconnect(&self, _: &Rc<Socket<W>>, _: Reason) {}
+}
+
+fn main() -> anyhow::Result<()> {
+    let mut config = Config {
+        listen: ([127, 0, 0, 1], 3000).into(),
+        ..Config::default()
+    };
+    config.socketio.ping_interval_ms = 300;
+    config.socketio.ping_timeout_ms = 200;
+    config.socketio.connect_timeout_ms = 1_000;
+    let mirror: HandlerOf = Arc::new(|_| Rc::new(Mirror));
+    let namespaces = ["/", "/custom"].map(|name| (name.to_owned(), mirror.clone()));
+    let extensions = Extensions {
+        namespaces: namespaces.into(),
+        engines: vec![("/engine.io/".into(), Arc::new(|_| Box::new(Echo)))],
+    };
+    System::new().block_on(async move {
+        let bus = embedded_bus(&config);
+        let node = Node::start_with(config, bus, extensions).await?;
+        node.run(async {
+            // Whoever started it ends it.
+            let _ = tokio::signal::ctrl_c().await;
+        })
+        .await;
+        Ok(())
+    })
+}

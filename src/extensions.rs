@@ -1,0 +1,22 @@
+//! What an embedding program adds to a node's Socket.IO surface.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use greenroom_actors::session::Desk;
+use greenroom_actors::socket_io::Handler;
+
+use crate::adapters::tcp_wire::TcpWire;
+use crate::http::socketio::Begins;
+
+/// Makes a namespace's handler for a thread, with that thread's rooms.
+pub type HandlerOf = Arc<dyn Fn(&Rc<Desk<TcpWire>>) -> Rc<dyn Handler<TcpWire>> + Send + Sync>;
+
+/// See the module's description.
+#[derive(Clone, Default)]
+pub struct Extensions {
+    /// Namespaces by their names with the slash. `/` takes the place of the node's rooms.
+    pub namespaces: Vec<(String, HandlerOf)>,
+    /// What speaks Engine.IO without Socket.IO, by path, such as `/engine.io/`.
+    pub engines: Vec<(String, Begins)>,
+}

@@ -1,0 +1,195 @@
+//! Socket.IO's door: handshakes, long-polling, and WebSockets that are sessions of their own or take one over.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+
+use actix::{Actor as _, Addr};
+use actix_web::http::{StatusCode, header};
+use actix_web::web::{Payload, ThinData};
+use actix_web::{HttpRequest, HttpResponse};
+use actix_web_actors::ws::handshake;
+use greenroom_actors::engine::{Answered, App, EngineActor, Poll, Push, Pushed};
+use greenroom_actors::logic::engine_io::request::{Ask, Method, Query, verify};
+use greenroom_actors::logic::engine_io::{Carrier, Fault, Transport, open_packet};
+use greenroom_actors::logic::protocol::Protocol;
+use greenroom_actors::logic::ws;
+use greenroom_actors::peer::Line;
+use greenroom_actors::socket_io::Connection;
+use tokio::sync::oneshot;
+
+use super::shapes::Here;
+use super::upgrade::{Becomes, TakeOver};
+use super::{ApiError, Site};
+use crate::adapters::tcp_wire::TcpWire;
+use crate::ids;
+use crate::shards::Thread;
+
+/// What speaks over a session that begins in this thread.
+pub type Begins = Arc<dyn Fn(&Thread) -> Box<dyn App<TcpWire>> + Send + Sync>;
+
+/// Socket.IO.
+pub fn socket_io(thread: &Thread) -> Box<dyn App<TcpWire>> {
+    Box::new(Connection::new(thread.namespaces.clone(), thread.desk.hub.now_ms()))
+}
+
+/// A session, as it is reached from any thread.
+pub type Session = Addr<EngineActor<TcpWire>>;
+
+/// Engine.IO over HTTP: a GET without `sid` begins a session, with it waits for what is there; a POST brings what the
+/// client says; a WebSocket handshake begins a session or takes one over.
+pub async fn engine(
+    here: Here,
+    begins: ThinData<Begins>,
+    request: HttpRequest,
+    payload: Payload,
+) -> Result<HttpResponse, ApiError> {
+    let query = Query::parse(request.query_string());
+    let method = match request.method() {
+        &actix_web::http::Method::GET => Method::Get,
+        &actix_web::http::Method::POST => Method::Post,
+        _ => Method::Other,
+    };
+    let upgrade = request.headers().contains_key(header::UPGRADE);
+    let mut session = None;
+    let known = |sid: &str| {
+        session = here.site.parts.engine_sessions.find(sid);
+        session.as_ref().map(|_| Carrier::Polling)
+    };
+    let ask = match verify(&query, method, upgrade, known) {
+        Ok(ask) => ask,
+        Err(fault) => return Ok(refused(fault)),
+    };
+    match (ask, session) {
+        (Ask::Open(transport), _) => open(&here, &begins.0, &request, transport),
+        (Ask::Poll(_), Some(session)) => Ok(poll(&session).await),
+        (Ask::Push(_), Some(session)) => Ok(push(&here.site, &session, &request, payload).await),
+        (Ask::Attach(_), Some(session)) => shake_hands(&request, Becomes::Attached(session)),
+        (_, None) => Ok(refused(Fault::UnknownSid)),
+    }
+}
+
+/// Begins a session.
+fn open(here: &Here, begins: &Begins, request: &HttpRequest, transport: Transport) -> Result<HttpResponse, ApiError> {
+    here.check_open()?;
+    if transport == Transport::WebSocket {
+        return shake_hands(request, Becomes::Engine(begins(&here.thread)));
+    }
+    let thread = &here.thread;
+    let sid = ids::engine_sid();
+    let line = Line::Engine(OnceCell::new());
+    let peer = thread.desk.hub.add(here.peer(Protocol::SocketIo, line));
+    let app = begins(thread);
+    let sessions = here.site.parts.engine_sessions.clone();
+    let gone = {
+        let (sessions, sid) = (sessions.clone(), sid.clone());
+        move || sessions.remove(&sid)
+    };
+    let session = EngineActor::polling(peer, thread.engine.clone(), app, gone).start();
+    sessions.add(&sid, session);
+    let packet = open_packet(&sid, transport, &thread.engine.timing, thread.engine.payload.bytes);
+    let mut response = payload_response(packet);
+    if let Some(name) = &here.site.cookie {
+        let cookie = format!("{name}={sid}; Path=/; HttpOnly; SameSite=Strict");
+        if let Ok(cookie) = cookie.parse() {
+            response.headers_mut().insert(header::SET_COOKIE, cookie);
+        }
+    }
+    Ok(response)
+}
+
+/// The first frame of a session that begins on a WebSocket.
+pub fn open_frame(here: &Here) -> bytes::Bytes {
+    let engine = &here.thread.engine;
+    let sid = ids::engine_sid();
+    let packet = open_packet(&sid, Transport::WebSocket, &engine.timing, engine.payload.bytes);
+    ws::encode_text(&packet)
+}
+
+fn shake_hands(request: &HttpRequest, becomes: Becomes) -> Result<HttpResponse, ApiError> {
+    let Ok(mut response) = handshake(request) else {
+        return Ok(refused(Fault::BadRequest));
+    };
+    let mut response = response.finish();
+    response.extensions_mut().insert(TakeOver {
+        becomes,
+        address: request.peer_addr(),
+    });
+    Ok(response)
+}
+
+/// A GET waits for what is there. When its connection breaks, this is dropped, and with it the receiver.
+async fn poll(session: &Session) -> HttpResponse {
+    let (answer, answered) = oneshot::channel();
+    if session.send(Poll(answer)).await.is_err() {
+        return refused(Fault::UnknownSid);
+    }
+    answer_of(answered.await)
+}
+
+async fn push(site: &Site, session: &Session, request: &HttpRequest, payload: Payload) -> HttpResponse {
+    let (answer, mut answered) = oneshot::channel();
+    let kind = request.headers().get(header::CONTENT_TYPE);
+    let octets = kind.is_some_and(|kind| kind == "application/octet-stream");
+    if session.send(Push { octets, answer }).await.is_err() {
+        return refused(Fault::UnknownSid);
+    }
+    let mut unfinished = Unfinished(Some(session.clone()));
+    let body = tokio::time::timeout(site.times.body, payload.to_bytes_limited(site.max_payload));
+    let pushed = tokio::select! {
+        // It was refused, or the session has ended, before the body was there.
+        answered = &mut answered => {
+            unfinished.0 = None;
+            return answer_of(answered);
+        }
+        body = body => match body {
+            Ok(Ok(Ok(body))) => Pushed::Body(body),
+            Ok(Err(_)) => Pushed::TooLarge,
+            Ok(Ok(Err(_))) | Err(_) => return refused(Fault::BadRequest),
+        },
+    };
+    unfinished.0 = None;
+    let too_large = matches!(pushed, Pushed::TooLarge);
+    if session.send(pushed).await.is_err() {
+        return refused(Fault::UnknownSid);
+    }
+    if too_large {
+        return HttpResponse::PayloadTooLarge().content_type("text/html").finish();
+    }
+    answer_of(answered.await)
+}
+
+/// A POST whose body is not there yet: when its connection breaks, its session hears of it.
+struct Unfinished(Option<Session>);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take() {
+            // A session whose mailbox is full ends when its client polls no more.
+            let _ = session.try_send(Pushed::Aborted);
+        }
+    }
+}
+
+fn answer_of(answered: Result<Answered, oneshot::error::RecvError>) -> HttpResponse {
+    match answered {
+        Ok(Answered::Payload(body)) => payload_response(body),
+        Ok(Answered::Taken) => HttpResponse::Ok().content_type("text/html").body("ok"),
+        Ok(Answered::Refused(fault)) => refused(fault),
+        // The session has ended without a word for it.
+        Err(_) => refused(Fault::BadRequest),
+    }
+}
+
+fn payload_response(body: Vec<u8>) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type("text/plain; charset=UTF-8")
+        .insert_header((header::CACHE_CONTROL, "no-store"))
+        .body(body)
+}
+
+fn refused(fault: Fault) -> HttpResponse {
+    let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
+    HttpResponse::build(status)
+        .content_type("application/json")
+        .body(fault.body())
+}
