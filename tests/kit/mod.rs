@@ -13,11 +13,14 @@
     reason = "a helper of a test fails by panicking, as the test does"
 )]
 
+pub mod follow;
 pub mod http;
 pub mod node;
 pub mod process;
+pub mod proxy;
 pub mod raw;
 pub mod sse;
+pub mod stock;
 pub mod ws;
 
 use std::future::Future;
@@ -26,11 +29,14 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
+pub use follow::{Entry, Follower, Log, Publisher};
 pub use http::{Answer, Http};
 pub use node::{TestNode, config};
 pub use process::Process;
+pub use proxy::{Fault, Proxy};
 pub use raw::Raw;
 pub use sse::Sse;
+pub use stock::{Event, KINDS, Stock, StockClient, Transport, Version, stock_server};
 pub use ws::Ws;
 
 /// How long anything that has to happen may take: far beyond what a busy machine needs.

@@ -1,0 +1,243 @@
+//! A network that fails on command, between a client and a node.
+//!
+//! One proxy a client: whatever happens to it then happens to that client alone. A fault strikes at once, or after so
+//! many more bytes have gone towards the client: with a seeded number, at the same place of the conversation each time.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What happens to the connections that a proxy carries. Those that come later are carried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Both sides are closed in an orderly way.
+    Close,
+    /// Both sides are reset.
+    Reset,
+    /// The client's side is reset, the node's stays open and silent for as long as the proxy lives.
+    HalfOpen,
+}
+
+/// A proxy. Dropping it ends all that it carries.
+pub struct Proxy {
+    /// Where clients connect.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    /// Ended with it.
+    _carrying: JoinSet<()>,
+}
+
+struct Shared {
+    upstream: Mutex<SocketAddr>,
+    network: watch::Sender<Network>,
+    armed: Mutex<Option<Armed>>,
+    /// Node sides that stay open without a client.
+    ghosts: Mutex<Vec<TcpStream>>,
+}
+
+/// What every connection watches.
+#[derive(Clone, Copy)]
+struct Network {
+    /// How many faults have struck; a connection minds those after its own beginning.
+    strikes: u64,
+    last: Fault,
+    stalled: bool,
+    refusing: bool,
+}
+
+/// A fault that waits for its moment.
+struct Armed {
+    fault: Fault,
+    bytes_left: usize,
+}
+
+impl Proxy {
+    /// A proxy in front of that address.
+    pub async fn to(upstream: SocketAddr) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let network = Network {
+            strikes: 0,
+            last: Fault::Close,
+            stalled: false,
+            refusing: false,
+        };
+        let shared = Arc::new(Shared {
+            upstream: Mutex::new(upstream),
+            network: watch::Sender::new(network),
+            armed: Mutex::default(),
+            ghosts: Mutex::default(),
+        });
+        let mut carrying = JoinSet::new();
+        carrying.spawn(accept(listener, shared.clone()));
+        Self {
+            address,
+            shared,
+            _carrying: carrying,
+        }
+    }
+
+    /// Strikes at once. One who polls may have nothing open just then: refuse what comes next, too, and it will notice.
+    pub fn strike(&self, fault: Fault) {
+        *self.shared.armed.lock().unwrap() = None;
+        self.shared.strike(fault);
+    }
+
+    /// Strikes after so many more bytes towards the client, over all of its connections; what is returned awaits that.
+    pub fn arm(&self, fault: Fault, bytes: usize) -> impl Future<Output = ()> + use<> {
+        let mut network = self.shared.network.subscribe();
+        let before = network.borrow().strikes;
+        *self.shared.armed.lock().unwrap() = Some(Armed {
+            fault,
+            bytes_left: bytes,
+        });
+        async move {
+            let _ = network
+                .wait_for(|network| network.strikes > before)
+                .await
+                .unwrap();
+        }
+    }
+
+    /// Carries nothing in either direction, and closes nothing, until [`Self::flow`].
+    pub fn stall(&self) {
+        self.shared.network.send_modify(|network| network.stalled = true);
+    }
+
+    /// Carries again, first what came meanwhile.
+    pub fn flow(&self) {
+        self.shared.network.send_modify(|network| network.stalled = false);
+    }
+
+    /// Whether new connections are reset instead of carried.
+    pub fn refuse(&self, refusing: bool) {
+        self.shared
+            .network
+            .send_modify(|network| network.refusing = refusing);
+    }
+
+    /// New connections go there: another node, or one that has started anew.
+    pub fn route_to(&self, upstream: SocketAddr) {
+        *self.shared.upstream.lock().unwrap() = upstream;
+    }
+
+    /// How many connections the node still believes in.
+    pub fn ghosts(&self) -> usize {
+        self.shared.ghosts.lock().unwrap().len()
+    }
+}
+
+impl Shared {
+    fn strike(&self, fault: Fault) {
+        self.network.send_modify(|network| {
+            network.strikes += 1;
+            network.last = fault;
+        });
+    }
+
+    /// How many of these bytes may still go to the client, and the fault that comes right after them.
+    fn allow(&self, bytes: usize) -> (usize, Option<Fault>) {
+        let mut armed = self.armed.lock().unwrap();
+        match armed.as_mut() {
+            Some(waiting) if waiting.bytes_left > bytes => {
+                waiting.bytes_left -= bytes;
+                (bytes, None)
+            }
+            Some(waiting) => {
+                let now = (waiting.bytes_left, Some(waiting.fault));
+                *armed = None;
+                now
+            }
+            None => (bytes, None),
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let mut links = JoinSet::new();
+    loop {
+        let (client, _) = tokio::select! {
+            accepted = listener.accept() => accepted.unwrap(),
+            Some(ended) = links.join_next() => {
+                ended.unwrap();
+                continue;
+            }
+        };
+        let network = *shared.network.borrow();
+        if network.refusing {
+            reset(&client);
+        } else {
+            // A fault that strikes before the node is reached is this connection's too.
+            links.spawn(carry(client, network.strikes, shared.clone()));
+        }
+    }
+}
+
+async fn carry(mut client: TcpStream, born: u64, shared: Arc<Shared>) {
+    let upstream = *shared.upstream.lock().unwrap();
+    let mut network = shared.network.subscribe();
+    let Ok(mut node) = TcpStream::connect(upstream).await else {
+        reset(&client);
+        return;
+    };
+    let _ = (client.set_nodelay(true), node.set_nodelay(true));
+    let fault = {
+        let (from_client, to_client) = client.split();
+        let (from_node, to_node) = node.split();
+        let up = pump(from_client, to_node, network.clone(), None);
+        let down = pump(from_node, to_client, network.clone(), Some(&shared));
+        tokio::select! {
+            struck = network.wait_for(|network| network.strikes > born) => struck.map(|network| network.last),
+            _ = async { tokio::join!(up, down) } => return,
+        }
+    };
+    match fault {
+        Ok(Fault::Reset) => {
+            reset(&client);
+            reset(&node);
+        }
+        Ok(Fault::HalfOpen) => {
+            reset(&client);
+            shared.ghosts.lock().unwrap().push(node);
+        }
+        Ok(Fault::Close) | Err(_) => {}
+    }
+}
+
+/// Carries one direction; `towards_client` where an armed fault counts.
+async fn pump(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut network: watch::Receiver<Network>,
+    towards_client: Option<&Shared>,
+) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1_024];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let _ = network.wait_for(|network| !network.stalled).await;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        let (allowed, fault) = towards_client.map_or((read, None), |shared| shared.allow(read));
+        to.write_all(&buffer[..allowed]).await?;
+        if let (Some(shared), Some(fault)) = (towards_client, fault) {
+            shared.strike(fault);
+            // Not a byte more: the connection is ended from outside.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Makes the connection end by a reset when it is dropped.
+fn reset(stream: &TcpStream) {
+    // It may be gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
