@@ -38,6 +38,8 @@ async fn every_kind_of_client_talks_with_the_stock_server() {
 
         server.http.publish(&room, "note", 7).await;
         assert_eq!(client.event().await.data(), 7);
+        client.emit("publish", json!([{"room": room, "event": "note", "data": 8}]));
+        assert_eq!(client.event().await.data(), 8, "without an ack, too");
         assert_eq!(client.ask_refused("join", json!([""])).await, "room_name_invalid");
         client.hears_nothing().await;
         client.disconnect();

@@ -51,9 +51,10 @@ function publish(room, { event, data, args }) {
 const refusal = (code) => ({ ok: false, error: { code, message: `refused: ${code}` } });
 const isRoom = (room) => typeof room === "string" && /^[A-Za-z0-9_.:/@-]{1,200}$/.test(room);
 
+// What an event does and is answered, if its sender wants to know.
 function whenRoom(room, answer, act) {
-  if (!isRoom(room)) return answer?.(refusal("room_name_invalid"));
-  return answer?.({ ok: true, room, ...act() });
+  const said = isRoom(room) ? { ok: true, room, ...act() } : refusal("room_name_invalid");
+  answer?.(said);
 }
 
 io.on("connection", (socket) => {
@@ -67,10 +68,7 @@ io.on("connection", (socket) => {
       socket.on(`unsubscribe${mark}${kind}`, (id, answer) => leave(`${kind}:${id}`, answer));
     }
   }
-  socket.on("publish", (ask, answer) => {
-    if (!isRoom(ask?.room)) answer?.(refusal("room_name_invalid"));
-    else answer?.({ ok: true, ...publish(ask.room, ask) });
-  });
+  socket.on("publish", (ask, answer) => whenRoom(ask?.room, answer, () => publish(ask.room, ask)));
   socket.on("presence", (room, answer) => {
     const members = [...(io.of("/").adapter.rooms.get(room) ?? [])].map((id) => ({ id }));
     whenRoom(room, answer, () => ({ members, count: members.length }));
