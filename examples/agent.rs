@@ -69,7 +69,7 @@ impl Agent {
             Ok(draft) => draft,
             Err(fault) => return self.say(format!("agent 7 cannot say this: {fault}")),
         };
-        let answer = self.rooms.publish.send(Publish(draft)).into_actor(self);
+        let answer = self.rooms.publish.send(Publish::from(draft)).into_actor(self);
         ctx.spawn(answer.map(move |answer, agent, ctx| {
             agent.say(match answer {
                 Ok(Ok(receipt)) => format!("agent 7 thought {thought:?}: {:?}", receipt.offsets),
@@ -106,7 +106,7 @@ pub async fn run(mut tell: impl FnMut(String)) -> anyhow::Result<()> {
     for (status, progress) in [("in_progress", 10), ("in_progress", 60), ("completed", 100)] {
         let update = json!({"taskId": "1", "status": status, "progress": progress});
         let draft = rooms.draft_known("task-update", &update)?;
-        let receipt = rooms.publish.send(Publish(draft)).await??;
+        let receipt = rooms.publish.send(Publish::from(draft)).await??;
         tell(format!("task 1 is {status}: {:?}", receipt.offsets));
         tell(lines.recv().await.context("the agent has ended")?);
     }

@@ -20,7 +20,9 @@ pub fn session_id() -> SessionId {
 pub fn engine_sid() -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let bits = random_bits();
-    (0..20).map(|i| char::from(LETTERS[(bits >> (6 * i)) as usize & 63])).collect()
+    (0..20)
+        .map(|i| char::from(LETTERS[(bits >> (6 * i)) as usize & 63]))
+        .collect()
 }
 
 /// A new client's id, and the secret with which it may come back.

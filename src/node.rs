@@ -10,9 +10,9 @@ use actix::{Addr, Recipient};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
 use greenroom_actors::embedded_bus::EmbeddedBus;
+use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::throttle::{Merge, Rule, Rules};
-use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::{bus_log, publication, sessions, socket_io, ws};
 use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
 use greenroom_actors::ports::{Bus, WallClock};
@@ -127,6 +127,7 @@ impl Node {
             body_bytes: config.limits.body_bytes,
             connections: config.limits.connections as u64,
             times: http::Times::from(&config.http),
+            origins: http::Origins::parse(&config.http.origins),
             max_payload: config.socketio.max_payload_bytes,
             cookie: config.socketio.cookie.as_deref().map(Arc::from),
             draining: draining.subscribe(),
@@ -356,7 +357,10 @@ fn thread_parts(
             rooms_per_connection: config.limits.rooms_per_connection,
             ping_interval_ms: config.websocket.ping_interval_ms,
             ping_timeout_ms: config.websocket.ping_timeout_ms,
-            engine_ping_ms: config.socketio.ping_interval_ms.min(config.socketio.ping_timeout_ms),
+            engine_ping_ms: config
+                .socketio
+                .ping_interval_ms
+                .min(config.socketio.ping_timeout_ms),
             comment_ms: config.sse.comment_ms,
             linger_ms: config.rooms.linger_ms,
             new_session_id: ids::session_id,

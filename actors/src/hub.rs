@@ -12,7 +12,6 @@ use crate::{
 };
 use bytes::Bytes;
 use slab::Slab;
-use tokio::time::Instant;
 use std::{
     cell::{Cell, RefCell},
     io,
@@ -20,6 +19,7 @@ use std::{
     sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
+use tokio::time::Instant;
 
 /// Bytes read at once; one buffer a thread, so idle connections have none.
 const READ_BYTES: usize = 64 << 10;

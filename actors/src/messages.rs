@@ -72,7 +72,19 @@ pub struct Restore {
 /// Publish an event. Anybody may send this: sessions, HTTP, agents in the process.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Receipt, BusError>")]
-pub struct Publish(pub Draft);
+pub struct Publish {
+    /// What, checked.
+    pub draft: Draft,
+    /// A connection whose joins are to be carried out first: it hears what it publishes behind them.
+    pub behind: Option<PeerKey>,
+}
+
+/// Behind nothing.
+impl From<Draft> for Publish {
+    fn from(draft: Draft) -> Self {
+        Self { draft, behind: None }
+    }
+}
 
 /// What the bus hands to a shard.
 #[derive(Clone, Debug, Message)]

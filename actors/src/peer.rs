@@ -5,8 +5,11 @@
 
 use crate::{
     logic::{
-        engine_io::{Control, payload::{self, Part}},
-        event::Event,
+        engine_io::{
+            Control,
+            payload::{self, Part},
+        },
+        event::{Draft, Event, Receipt},
         fault::CloseCode,
         position::Position,
         presence::{Card, Secret},
@@ -16,7 +19,7 @@ use crate::{
         ws,
     },
     messages::{Heard, PeerKey},
-    ports::Wire,
+    ports::{BusError, Wire},
     room_registry::Restoring,
 };
 use actix::Recipient;
@@ -30,6 +33,7 @@ use std::{
     sync::Arc,
     task::Waker,
 };
+use tokio::sync::oneshot;
 
 /// Frames written in one call. The kernel takes up to 1,024; 64 keeps the array on the stack small.
 const FRAMES_PER_WRITE: usize = 64;
@@ -114,6 +118,17 @@ pub enum Pending {
     Join(PendingJoin),
     /// It waits for the joins before it: answers come in the order of the questions.
     Leave(PendingLeave),
+    /// It waits for the joins before it: its publisher is to hear it.
+    Publish(PendingPublish),
+}
+
+/// A publish that waits.
+#[derive(Debug)]
+pub struct PendingPublish {
+    /// What.
+    pub draft: Draft,
+    /// Who is to be answered.
+    pub answer: oneshot::Sender<Result<Receipt, BusError>>,
 }
 
 /// A leave that waits.

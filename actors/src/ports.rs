@@ -10,8 +10,8 @@ use crate::{
         room_name::RoomName,
         sessions::SessionRecord,
     },
-    peer::Ticket,
     messages::FromBus,
+    peer::Ticket,
 };
 use actix::Recipient;
 use std::{

@@ -285,7 +285,11 @@ impl<W: Wire> SessionActor<W> {
         let draft = self.desk.draft(publication, self.peer.card().subject.clone())?;
         let reference = reference.clone();
         self.in_flight += 1;
-        let answer = posted(self.desk.registry.send(Publish(draft))).into_actor(self);
+        let answer = posted(self.desk.registry.send(Publish {
+            draft,
+            behind: Some(self.peer.key.get()),
+        }))
+        .into_actor(self);
         ctx.spawn(answer.map(move |answer, act, _| {
             act.answered();
             let reference = reference.as_deref();

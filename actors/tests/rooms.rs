@@ -30,7 +30,7 @@ async fn publish(shard: &Shard, rooms: &[&str], event: &str, data: Value) -> Str
     let receipt = shard
         .desk
         .registry
-        .send(Publish(draft))
+        .send(Publish::from(draft))
         .await
         .expect("a registry")
         .expect("a bus");

@@ -27,8 +27,8 @@ pub use problem::{Problem, Problems, Source};
 pub use secret::Secret;
 
 use sections::{
-    Auth, Bus, Cache, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, SocketIo, Sse, Supervision,
-    Throttle, Websocket,
+    Auth, Bus, Cache, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, SocketIo, Sse,
+    Supervision, Throttle, Websocket,
 };
 
 /// Everything that can be configured. `config/greenroom.toml` holds the same keys, with comments for

@@ -81,6 +81,13 @@ pub(super) const RULES: &[Rule] = &[
     rule("limits.rooms_per_event", Number(1, 1_000)),
     rule("limits.commands_in_flight", Number(1, 100_000)),
     rule("limits.mailbox", Number(1, 1_000_000)),
+    rule(
+        "http.origins",
+        Text(
+            is_origins,
+            "loopback, *, or origins such as https://app.example.com, with commas between",
+        ),
+    ),
     rule("http.header_timeout_ms", Number(10, HOUR_MS)),
     rule("http.body_timeout_ms", Number(10, HOUR_MS)),
     rule("http.send_timeout_ms", Number(10, HOUR_MS)),
@@ -95,7 +102,10 @@ pub(super) const RULES: &[Rule] = &[
     rule("socketio.max_payload_bytes", Number(128, GIB)),
     rule("socketio.recovery", Word(&["on", "off"])),
     rule("socketio.recovery_seconds", Number(1, YEAR_SECONDS)),
-    rule("socketio.cookie", Text(is_token, "visible characters, without spaces")),
+    rule(
+        "socketio.cookie",
+        Text(is_token, "visible characters, without spaces"),
+    ),
     // Proxies and clients take a stream for dead that is silent for longer.
     rule("sse.comment_ms", Number(10, 60_000)),
     rule("bus.idempotency_seconds", Number(1, YEAR_SECONDS)),
@@ -396,6 +406,16 @@ fn is_web(text: &str) -> bool {
     let plain = |url: &reqwest::Url| url.username().is_empty() && url.password().is_none();
     reqwest::Url::parse(text)
         .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && plain(&url))
+}
+
+fn is_origins(text: &str) -> bool {
+    let is_origin = |word: &str| {
+        let bare = reqwest::Url::parse(word).is_ok_and(|url| {
+            matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none()
+        });
+        matches!(word, "*" | "loopback") || bare
+    };
+    text.split(',').all(|word| is_origin(word.trim()))
 }
 
 fn is_docker(text: &str) -> bool {

@@ -150,23 +150,27 @@ impl Default for Limits {
     }
 }
 
-/// `[http]`: how long a client of the HTTP server may take, milliseconds.
+/// `[http]`: who may use the HTTP server, and how long a client of it may take.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
-    /// To send the head of a request.
+    /// Origins whose web pages may use the node, besides its own: a list with commas. `loopback`: those of this machine.
+    /// `*`: all.
+    pub origins: String,
+    /// Milliseconds to send the head of a request.
     pub header_timeout_ms: u64,
-    /// To send the body of a request.
+    /// Milliseconds to send the body of a request.
     pub body_timeout_ms: u64,
-    /// To take something of an answer or a stream that waits for it.
+    /// Milliseconds to take something of an answer or a stream that waits for it.
     pub send_timeout_ms: u64,
-    /// Between two requests on one connection.
+    /// Milliseconds between two requests on one connection.
     pub keep_alive_ms: u64,
 }
 
 impl Default for Http {
     fn default() -> Self {
         Self {
+            origins: "loopback".to_owned(),
             header_timeout_ms: 5_000,
             body_timeout_ms: 10_000,
             send_timeout_ms: 10_000,

@@ -96,7 +96,7 @@ pub async fn send(here: &Here, draft: Draft) -> Result<HttpResponse, ApiError> {
         .thread
         .desk
         .registry
-        .send(Publish(draft))
+        .send(Publish::from(draft))
         .await
         .map_err(mailbox_fault)?;
     let receipt = answer.map_err(|error| bus_fault(&error))?;

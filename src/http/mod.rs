@@ -3,11 +3,12 @@
 mod error;
 mod events;
 mod ops;
+mod origins;
 mod patience;
 mod presence;
 mod shapes;
-mod sse;
 pub mod socketio;
+mod sse;
 mod typed;
 mod upgrade;
 mod ws;
@@ -36,6 +37,7 @@ use patience::Patience;
 
 pub use error::ApiError;
 pub use ops::openapi_json;
+pub use origins::Origins;
 
 /// What the HTTP surface of a node is given.
 #[derive(Clone)]
@@ -50,6 +52,8 @@ pub struct Site {
     pub connections: u64,
     /// How long clients may take.
     pub times: Times,
+    /// Which web pages may use the node.
+    pub origins: Origins,
     /// Bytes a client of Socket.IO may put into one POST.
     pub max_payload: usize,
     /// The name of the cookie that a polling client is given, for proxies that keep it on one node.
@@ -115,7 +119,12 @@ fn routes(config: &mut web::ServiceConfig) {
 fn engine_routes(config: &mut web::ServiceConfig, extensions: &Extensions) {
     let socket_io: socketio::Begins = Arc::new(socketio::socket_io);
     let doors = [("/socket.io/", &socket_io)].into_iter();
-    for (path, begins) in doors.chain(extensions.engines.iter().map(|(path, begins)| (path.as_str(), begins))) {
+    for (path, begins) in doors.chain(
+        extensions
+            .engines
+            .iter()
+            .map(|(path, begins)| (path.as_str(), begins)),
+    ) {
         let resource = web::resource([path, path.trim_end_matches('/')]);
         config.service(resource.app_data(ThinData(begins.clone())).to(socketio::engine));
     }
@@ -141,7 +150,10 @@ fn app(
         .app_data(thread.clone())
         .app_data(Rc::new(site.clone()))
         .app_data(web::PayloadConfig::new(site.body_bytes))
+        .app_data(ThinData(site.origins.clone()))
+        .wrap(actix_web::middleware::from_fn(origins::check))
         .wrap(actix_web::middleware::from_fn(error::in_our_words))
+        .wrap(origins::cors(site.origins.clone()))
         .configure(|config| engine_routes(config, &site.parts.extensions))
         .configure(routes);
     map_config(app, |()| AppConfig::default())

@@ -29,7 +29,10 @@ pub type Begins = Arc<dyn Fn(&Thread) -> Box<dyn App<TcpWire>> + Send + Sync>;
 
 /// Socket.IO.
 pub fn socket_io(thread: &Thread) -> Box<dyn App<TcpWire>> {
-    Box::new(Connection::new(thread.namespaces.clone(), thread.desk.hub.now_ms()))
+    Box::new(Connection::new(
+        thread.namespaces.clone(),
+        thread.desk.hub.now_ms(),
+    ))
 }
 
 /// A session, as it is reached from any thread.
@@ -69,7 +72,12 @@ pub async fn engine(
 }
 
 /// Begins a session.
-fn open(here: &Here, begins: &Begins, request: &HttpRequest, transport: Transport) -> Result<HttpResponse, ApiError> {
+fn open(
+    here: &Here,
+    begins: &Begins,
+    request: &HttpRequest,
+    transport: Transport,
+) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
     if transport == Transport::WebSocket {
         return shake_hands(request, Becomes::Engine(begins(&here.thread)));
@@ -86,7 +94,12 @@ fn open(here: &Here, begins: &Begins, request: &HttpRequest, transport: Transpor
     };
     let session = EngineActor::polling(peer, thread.engine.clone(), app, gone).start();
     sessions.add(&sid, session);
-    let packet = open_packet(&sid, transport, &thread.engine.timing, thread.engine.payload.bytes);
+    let packet = open_packet(
+        &sid,
+        transport,
+        &thread.engine.timing,
+        thread.engine.payload.bytes,
+    );
     let mut response = payload_response(packet);
     if let Some(name) = &here.site.cookie {
         let cookie = format!("{name}={sid}; Path=/; HttpOnly; SameSite=Strict");

@@ -21,8 +21,8 @@ use greenroom_actors::session::SessionActor;
 use tokio::net::TcpStream;
 
 use super::patience::Patience;
-use super::socketio;
 use super::shapes::Here;
+use super::socketio;
 use super::{Site, app};
 use crate::adapters::tcp_wire::TcpWire;
 use crate::shards::Thread;
@@ -108,7 +108,11 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
     first.extend_from_slice(&head(response));
     let (protocol, line, app) = match take_over.becomes {
         Becomes::GreenroomV1 => (Protocol::GreenroomV1, Line::Socket(TcpWire::new(stream)), None),
-        Becomes::Engine(app) => (Protocol::SocketIo, Line::Engine(TcpWire::new(stream).into()), Some(app)),
+        Becomes::Engine(app) => (
+            Protocol::SocketIo,
+            Line::Engine(TcpWire::new(stream).into()),
+            Some(app),
+        ),
         Becomes::Attached(session) => return attach(&session, stream, first.into(), parts.read_buf.to_vec()),
     };
     let desk = &here.thread.desk;

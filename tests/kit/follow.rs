@@ -170,8 +170,8 @@ impl Follower {
         let mut random = fastrand::Rng::with_seed(seed);
         for _ in 0..cuts {
             let fault = faults[random.usize(..faults.len())];
-            // Within the handshake that has just begun, within the next events, or later.
-            let most = [60, 600, 6_000][random.usize(..3)];
+            // Within the handshake that has just begun, among the first events, or later.
+            let most = [600, 6_000, 60_000][random.usize(..3)];
             let bytes = random.usize(1..most);
             let mut struck = pin!(self.proxy.arm(fault, bytes));
             let since = Instant::now();

@@ -81,7 +81,13 @@ impl Program {
             now_ms: wall_clock()(),
         };
         let draft = publication::check(publication, stamp, &publish_limits(&self.config)).unwrap();
-        let receipt = self.node.publish().send(Publish(draft)).await.unwrap().unwrap();
+        let receipt = self
+            .node
+            .publish()
+            .send(Publish::from(draft))
+            .await
+            .unwrap()
+            .unwrap();
         let offsets = receipt.offsets.into_iter();
         offsets.map(|(room, offset)| (room.to_string(), offset)).collect()
     }

@@ -154,10 +154,10 @@ async fn a_client_that_disconnects_by_itself_begins_anew() {
 /// the next heartbeat is due.
 async fn lively_node(change: impl FnOnce(&mut Config)) -> TestNode {
     TestNode::with(|config| {
-        let mut values = serde_json::to_value(&*config).unwrap();
-        values["socketio"]["ping_interval_ms"] = 1_000.into();
-        values["socketio"]["ping_timeout_ms"] = 1_000.into();
-        *config = serde_json::from_value(values).unwrap();
+        config.socketio.ping_interval_ms = 1_000;
+        config.socketio.ping_timeout_ms = 1_000;
+        // Whoever is away for long in a crowded machine has still missed nothing.
+        config.rooms.history_events = 100_000;
         change(config);
     })
     .await
@@ -179,15 +179,18 @@ async fn endures(
     }
     let publisher = Publisher::start(node.http.clone(), &room, event, data);
     let last = endure_all(&mut followers, publisher, &FAULTS, CUTS, seed).await;
+    let mut returns = 0;
     for (follower, kind) in followers.iter().zip(KINDS) {
         let Returns { recovered, fresh } = follower
             .log
             .check(last)
             .unwrap_or_else(|complaint| panic!("{kind:?}, seed {seed}: {complaint}"));
         assert_eq!(fresh, 0, "{kind:?}, seed {seed}: all of the history was there");
-        // A cut that falls into a handshake is no return.
-        assert!(recovered >= CUTS / 3, "{kind:?}, seed {seed}: {recovered}");
+        assert!(recovered > 0, "{kind:?}, seed {seed}");
+        returns += recovered;
     }
+    // A cut that falls into a handshake is no return, and polling has a handshake for every event.
+    assert!(returns > 2 * CUTS, "seed {seed}: {returns}");
 }
 
 fn plain(event: &Event) -> Vec<u64> {

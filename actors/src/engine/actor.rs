@@ -9,7 +9,9 @@ use crate::{
     peer::{CLOSED, CLOSING, Line, Peer},
     ports::Wire,
 };
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, WrapFuture, fut::ActorFutureExt};
+use actix::{
+    Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, WrapFuture, fut::ActorFutureExt,
+};
 use bytes::{Bytes, BytesMut};
 use std::{
     pin::Pin,
@@ -69,7 +71,12 @@ fn answer(request: Option<oneshot::Sender<Answered>>, answered: Answered) {
 
 impl<W: Wire> EngineActor<W> {
     /// A session that begins on a WebSocket; `early` has been read from it already.
-    pub fn websocket(peer: Rc<Peer<W>>, desk: Rc<EngineDesk<W>>, app: Box<dyn App<W>>, early: BytesMut) -> Self {
+    pub fn websocket(
+        peer: Rc<Peer<W>>,
+        desk: Rc<EngineDesk<W>>,
+        app: Box<dyn App<W>>,
+        early: BytesMut,
+    ) -> Self {
         let now_ms = desk.hub.now_ms.get();
         let session = Session::websocket(Link(0), now_ms, &desk.timing);
         Self::new(peer, desk, session, app, early)
@@ -88,7 +95,13 @@ impl<W: Wire> EngineActor<W> {
         actor
     }
 
-    fn new(peer: Rc<Peer<W>>, desk: Rc<EngineDesk<W>>, session: Session, app: Box<dyn App<W>>, early: BytesMut) -> Self {
+    fn new(
+        peer: Rc<Peer<W>>,
+        desk: Rc<EngineDesk<W>>,
+        session: Session,
+        app: Box<dyn App<W>>,
+        early: BytesMut,
+    ) -> Self {
         let decoder = Decoder::new(desk.frames);
         Self {
             peer,
@@ -115,7 +128,8 @@ impl<W: Wire> EngineActor<W> {
     pub(super) fn input(&mut self, input: Input<'_>, ctx: &mut Context<Self>) {
         let mut effects = Vec::new();
         let now_ms = self.desk.hub.now_ms.get();
-        self.session.handle(input, now_ms, &self.desk.timing, &mut effects);
+        self.session
+            .handle(input, now_ms, &self.desk.timing, &mut effects);
         for effect in effects {
             self.carry_out(effect, ctx);
         }
@@ -126,7 +140,8 @@ impl<W: Wire> EngineActor<W> {
         let mut effects = Vec::new();
         let now_ms = self.desk.hub.now_ms.get();
         let input = Input::Packet(source, packet);
-        self.session.handle(input, now_ms, &self.desk.timing, &mut effects);
+        self.session
+            .handle(input, now_ms, &self.desk.timing, &mut effects);
         self.farewell = matches!((source, packet), (Source::Post, Packet::Close));
         for effect in effects {
             match (effect, packet) {
@@ -241,7 +256,10 @@ impl<W: Wire> EngineActor<W> {
     /// Whether this GET was only to hear that its client has ended the session.
     pub(super) fn bid_farewell(&mut self) -> bool {
         if !self.session.is_open() && self.farewell && self.requests.arriving.is_some() {
-            answer(self.requests.arriving.take(), Answered::Payload(Control::Noop.text().into()));
+            answer(
+                self.requests.arriving.take(),
+                Answered::Payload(Control::Noop.text().into()),
+            );
             self.farewell = false;
             self.over = true;
             self.peer.wake();
@@ -267,7 +285,11 @@ impl<W: Wire> EngineActor<W> {
 
     fn set_alarm(&mut self, due_ms: u64, ctx: &mut Context<Self>) {
         let polls = self.peer.line.socket().is_none() && due_ms < u64::MAX;
-        if self.alarm.as_ref().is_some_and(|(at_ms, _)| polls && *at_ms == due_ms) {
+        if self
+            .alarm
+            .as_ref()
+            .is_some_and(|(at_ms, _)| polls && *at_ms == due_ms)
+        {
             return;
         }
         if let Some((_, alarm)) = self.alarm.take() {

@@ -135,7 +135,9 @@ impl<W: Wire> EngineActor<W> {
         }
         if !fine {
             self.input(Input::SocketFailed(link), ctx);
-            self.desk.hub.close(&self.peer, crate::logic::fault::CloseCode::ProtocolError, "");
+            self.desk
+                .hub
+                .close(&self.peer, crate::logic::fault::CloseCode::ProtocolError, "");
         }
     }
 
@@ -156,12 +158,18 @@ impl<W: Wire> EngineActor<W> {
             return;
         }
         for _ in 0..READS_A_TURN {
-            let Some(candidate) = &mut self.candidate else { return };
+            let Some(candidate) = &mut self.candidate else {
+                return;
+            };
             let (link, wire) = (candidate.link, candidate.wire.clone());
             let mut heard = None;
             if candidate.early.is_empty() {
                 let decoder = &mut candidate.decoder;
-                match self.desk.hub.read_once(&wire, task, |bytes| heard = Some(decode(decoder, bytes))) {
+                match self
+                    .desk
+                    .hub
+                    .read_once(&wire, task, |bytes| heard = Some(decode(decoder, bytes)))
+                {
                     Poll::Pending => return,
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return self.lose(link, ctx),
@@ -188,7 +196,9 @@ impl<W: Wire> EngineActor<W> {
 
     /// Writes what waits for the socket that is to take over. Returns whether there is one that may be read from.
     fn write_candidate(&mut self, task: &mut TaskContext<'_>) -> bool {
-        self.candidate.as_mut().is_some_and(|candidate| candidate.write(task).is_ready())
+        self.candidate
+            .as_mut()
+            .is_some_and(|candidate| candidate.write(task).is_ready())
     }
 
     /// Tells sockets that they are not wanted.
@@ -222,7 +232,9 @@ impl<W: Wire> EngineActor<W> {
             }
         }
         if self.carrier == link && self.peer.line.socket().is_some() {
-            self.desk.hub.close(&self.peer, crate::logic::fault::CloseCode::Normal, "");
+            self.desk
+                .hub
+                .close(&self.peer, crate::logic::fault::CloseCode::Normal, "");
         }
     }
 }

@@ -8,11 +8,12 @@ use std::{collections::BTreeMap, fmt, ops::Bound, sync::Arc};
 pub struct SessionId(pub u128);
 
 impl fmt::Display for SessionId {
-    /// 26 characters of Crockford's base 32, as a ULID is written.
+    /// The lower 120 bits as 20 characters of URL-safe base64, the form of the ids of Socket.IO: in a cluster with its
+    /// JavaScript servers, rooms of that length are taken for ids.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-        for i in (0..26).rev() {
-            let digit = (self.0 >> (5 * i)) & 31;
+        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        for i in (0..20).rev() {
+            let digit = (self.0 >> (6 * i)) & 63;
             fmt::Write::write_char(f, DIGITS[digit as usize] as char)?;
         }
         Ok(())
@@ -38,7 +39,10 @@ impl Secret {
     /// Reads what a client shows; `None` where that cannot be one.
     pub fn parse(text: &str) -> Option<Self> {
         let digits = |text: &str| text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        u128::from_str_radix(text, 16).ok().filter(|_| digits(text)).map(Self)
+        u128::from_str_radix(text, 16)
+            .ok()
+            .filter(|_| digits(text))
+            .map(Self)
     }
 }
 
@@ -178,9 +182,10 @@ mod tests {
     }
 
     #[test]
-    fn a_session_id_is_written_like_a_ulid() {
-        assert_eq!(SessionId(0).to_string(), "0".repeat(26));
-        assert_eq!(SessionId(u128::MAX).to_string(), format!("7{}", "Z".repeat(25)));
+    fn a_session_id_is_written_in_twenty_characters() {
+        assert_eq!(SessionId(0).to_string(), "A".repeat(20));
+        assert_eq!(SessionId(u128::MAX).to_string(), "_".repeat(20));
+        assert_ne!(SessionId(1 << 119).to_string(), SessionId(0).to_string());
     }
 
     #[test]
@@ -196,7 +201,10 @@ mod tests {
         presence.exit(&room("a"), &card(1));
         let members = presence.members(&room("a"));
         assert_eq!(members.len(), 1);
-        assert_eq!((members[0].node.as_str(), &members[0].joined_at), ("m", &rfc3339(5)));
+        assert_eq!(
+            (members[0].node.as_str(), &members[0].joined_at),
+            ("m", &rfc3339(5))
+        );
         presence.exit(&room("a"), &back);
         assert!(!presence.has_members(&room("a")));
     }

@@ -123,7 +123,11 @@ impl Sessions {
         let kept_ms = self.limits.kept_ms;
         self.records
             .retain(|_, kept| kept.gone_ms.is_none_or(|gone_ms| now_ms - gone_ms <= kept_ms));
-        self.gone = self.records.values().filter(|kept| kept.gone_ms.is_some()).count();
+        self.gone = self
+            .records
+            .values()
+            .filter(|kept| kept.gone_ms.is_some())
+            .count();
     }
 
     /// How many are remembered, connected or not.
@@ -154,7 +158,10 @@ mod tests {
     }
 
     fn sessions() -> Sessions {
-        let mut sessions = Sessions::new(Limits { kept_ms: 100, gone: 1 });
+        let mut sessions = Sessions::new(Limits {
+            kept_ms: 100,
+            gone: 1,
+        });
         assert!(sessions.keep(ME, record(0)));
         sessions
     }

@@ -3,20 +3,25 @@
 use super::RoomRegistry;
 use crate::{
     logic::{
-        event::{Event, Place},
+        event::{Event, Place, Receipt},
         fault::{Code, Fault},
         position::Position,
         presence::Card,
         protocol::{self, Answer, Protocol, Rooms},
         room_name::RoomName,
     },
-    messages::{Heard, Join, Leave, PeerKey, Watch},
-    peer::{CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave},
-    ports::Wire,
+    messages::{Heard, Join, Leave, PeerKey, Publish, Watch},
+    peer::{
+        CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave, PendingPublish,
+    },
+    ports::{BusError, PortFuture, Wire},
+    reply::poll_once,
 };
-use actix::Context;
+use actix::{AsyncContext as _, Context, WrapFuture as _, fut::ActorFutureExt as _};
+use futures_util::future::FutureExt as _;
 use serde_json::value::RawValue;
 use std::{rc::Rc, sync::Arc};
+use tokio::sync::oneshot;
 
 impl<W: Wire> RoomRegistry<W> {
     pub(super) fn join(&mut self, join: Join, ctx: &mut Context<Self>) {
@@ -66,7 +71,7 @@ impl<W: Wire> RoomRegistry<W> {
         let limit = self.deps.settings.rooms_per_connection;
         let rooms_of = |pending: &Pending| match pending {
             Pending::Join(join) => join.rooms.len(),
-            Pending::Leave(_) => 0,
+            Pending::Leave(_) | Pending::Publish(_) => 0,
         };
         let pending: usize = peer.pending.borrow().iter().map(rooms_of).sum();
         let count = peer.rooms.borrow().len() + pending + rooms.len();
@@ -98,6 +103,37 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
+    /// Publishes, behind the joins of the connection that wants it.
+    pub(super) fn publish(&self, publish: Publish) -> PortFuture<Result<Receipt, BusError>> {
+        let Publish { draft, behind } = publish;
+        let peer = behind.and_then(|key| self.deps.hub.peer(key));
+        match peer.filter(|peer| !peer.pending.borrow().is_empty()) {
+            Some(peer) => {
+                let (answer, answered) = oneshot::channel();
+                let publish = PendingPublish { draft, answer };
+                peer.pending.borrow_mut().push_back(Pending::Publish(publish));
+                // Dropped with the connection: nobody is left to be answered.
+                let gone = |_| Err(BusError::Away("its connection is gone".into()));
+                Box::pin(answered.map(move |answer| answer.unwrap_or_else(gone)))
+            }
+            None => self.deps.neighbours.bus.publish(draft),
+        }
+    }
+
+    fn complete_publish(&self, publish: PendingPublish, ctx: &mut Context<Self>) {
+        let answer = publish.answer;
+        match poll_once(self.deps.neighbours.bus.publish(publish.draft)) {
+            Ok(receipt) => drop(answer.send(receipt)),
+            Err(pending) => {
+                ctx.spawn(
+                    pending
+                        .into_actor(self)
+                        .map(|receipt, _, _| drop(answer.send(receipt))),
+                );
+            }
+        }
+    }
+
     /// Carries out what a connection asked, in that order, as far as the bus has confirmed it.
     pub(super) fn settle(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
         while let Some(next) = self.next_pending(peer) {
@@ -105,6 +141,7 @@ impl<W: Wire> RoomRegistry<W> {
                 _ if peer.is(CLOSED) => {}
                 Pending::Join(join) => self.complete(peer, join, ctx),
                 Pending::Leave(leave) => self.complete_leave(peer, &leave),
+                Pending::Publish(publish) => self.complete_publish(publish, ctx),
             }
         }
     }
@@ -118,7 +155,7 @@ impl<W: Wire> RoomRegistry<W> {
         let mut pending = peer.pending.borrow_mut();
         let is_ready = match pending.front()? {
             Pending::Join(join) => self.is_attached() && join.rooms.iter().all(is_confirmed),
-            Pending::Leave(_) => true,
+            Pending::Leave(_) | Pending::Publish(_) => true,
         };
         if is_ready { pending.pop_front() } else { None }
     }
@@ -132,7 +169,10 @@ impl<W: Wire> RoomRegistry<W> {
         // A resuming client had these rooms before; anybody else begins where it is, and is told so.
         let joined_at = if resumes { 0 } else { self.position(peer).seq };
         for (place, name) in join.rooms.iter().enumerate() {
-            let restored_at = join.restoring.as_ref().map(|restoring| restoring.joined_at[place]);
+            let restored_at = join
+                .restoring
+                .as_ref()
+                .map(|restoring| restoring.joined_at[place]);
             let joined_at = restored_at.unwrap_or(joined_at);
             if !peer.rooms.borrow().iter().any(|(has, _)| has == name) {
                 peer.rooms.borrow_mut().push((name.clone(), joined_at));
@@ -209,7 +249,7 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn known_position(&self, peer: &Peer<W>) -> Option<Position> {
         let came_with = |pending: &Pending| match pending {
             Pending::Join(join) => join.since.clone(),
-            Pending::Leave(_) => None,
+            Pending::Leave(_) | Pending::Publish(_) => None,
         };
         let since = peer.pending.borrow().iter().find_map(came_with);
         since.or_else(|| (!peer.rooms.borrow().is_empty()).then(|| self.position(peer)))

@@ -22,8 +22,8 @@ use crate::{
     hub::Hub,
     logic::{event::Receipt, known::rfc3339, presence::SessionId, room_name::RoomName, throttle::Rules},
     messages::{
-        Announce, Attach, Drain, FromBus, Interest, Join, Leave, ListSessions, PeerKey, Publish, Restore, SayInterest,
-        SessionRow, Unwatch, Watch,
+        Announce, Attach, Drain, FromBus, Interest, Join, Leave, ListSessions, PeerKey, Publish, Restore,
+        SayInterest, SessionRow, Unwatch, Watch,
     },
     peer::{Peer, User},
     ports::{Bus, BusError, ShardId, Wire},
@@ -218,8 +218,8 @@ impl<W: Wire> Handler<Leave> for RoomRegistry<W> {
 
 impl<W: Wire> Handler<Publish> for RoomRegistry<W> {
     type Result = Reply<Result<Receipt, BusError>>;
-    fn handle(&mut self, Publish(draft): Publish, _: &mut Self::Context) -> Self::Result {
-        Reply(self.deps.neighbours.bus.publish(draft))
+    fn handle(&mut self, publish: Publish, _: &mut Self::Context) -> Self::Result {
+        Reply(self.publish(publish))
     }
 }
 
@@ -286,12 +286,12 @@ impl<W: Wire> Handler<ListSessions> for RoomRegistry<W> {
         let row = |peer: Rc<Peer<W>>| {
             let card = peer.card();
             SessionRow {
-            id: card.id.to_string(),
-            transport: peer.transport(),
-            rooms: peer.rooms.borrow().iter().map(|(room, _)| room.clone()).collect(),
-            connected_at: rfc3339(card.connected_ms),
-            bytes_waiting: peer.bytes(),
-        }
+                id: card.id.to_string(),
+                transport: peer.transport(),
+                rooms: peer.rooms.borrow().iter().map(|(room, _)| room.clone()).collect(),
+                connected_at: rfc3339(card.connected_ms),
+                bytes_waiting: peer.bytes(),
+            }
         };
         self.deps.hub.all().into_iter().map(row).collect()
     }

@@ -54,7 +54,11 @@ impl<W: Wire> Connection<W> {
         };
         self.drop_ended();
         let namespace = packet.namespace.as_deref().unwrap_or("/");
-        let socket = self.sockets.iter().find(|socket| socket.namespace() == namespace).cloned();
+        let socket = self
+            .sockets
+            .iter()
+            .find(|socket| socket.namespace() == namespace)
+            .cloned();
         match (packet.kind, socket) {
             (Kind::Connect, None) => self.connect(namespace, packet.data.as_deref(), engine),
             (Kind::Event, Some(socket)) if socket.is_connected() => self.event(socket, &packet, engine),
@@ -127,7 +131,10 @@ impl<W: Wire> Connection<W> {
         self.sockets = rest;
         let ended: Vec<Rc<Socket<W>>> = ended;
         for socket in ended {
-            self.ended(&socket, socket.over.get().unwrap_or(Reason::ServerNamespaceDisconnect));
+            self.ended(
+                &socket,
+                socket.over.get().unwrap_or(Reason::ServerNamespaceDisconnect),
+            );
         }
     }
 }

@@ -57,14 +57,23 @@ struct PublishArgs {
 impl<W: Wire> Handler<W> for RoomsHandler<W> {
     fn connect(&self, socket: Rc<Socket<W>>, auth: Option<Box<RawValue>>) -> Work {
         // What is not as the stock client has it is what the application says of itself.
-        let auth: Auth = auth.and_then(|auth| serde_json::from_str(auth.get()).ok()).unwrap_or_default();
+        let auth: Auth = auth
+            .and_then(|auth| serde_json::from_str(auth.get()).ok())
+            .unwrap_or_default();
         let ids = (self.new_ids)();
-        let secret = auth.pid.as_deref().and_then(Secret::parse).filter(|_| self.recovery);
+        let secret = auth
+            .pid
+            .as_deref()
+            .and_then(Secret::parse)
+            .filter(|_| self.recovery);
         let Some(secret) = secret else {
             self.begin(&socket.peer, ids);
             return None;
         };
-        let claim = self.desk.bus.claim_session(secret, socket.peer.card().subject.clone());
+        let claim = self
+            .desk
+            .bus
+            .claim_session(secret, socket.peer.card().subject.clone());
         let desk = self.desk.clone();
         let peer = socket.peer.clone();
         let begin = self.beginning();
@@ -145,7 +154,10 @@ impl<W: Wire> RoomsHandler<W> {
                 ..*card
             }));
             if recovery {
-                let ticket = Ticket { secret, generation: 0 };
+                let ticket = Ticket {
+                    secret,
+                    generation: 0,
+                };
                 peer.ticket.set(Some(ticket));
                 let record = SessionRecord {
                     id,
@@ -181,7 +193,9 @@ impl<W: Wire> RoomsHandler<W> {
             "presence" => self.presence(peer, &first_text(&asked.args)?, reference),
             _ => Err(Fault::new(
                 Code::BadRequest,
-                format!("there is no event {name:?}; there are join, leave, publish, presence, subscribe-agent, ..."),
+                format!(
+                    "there is no event {name:?}; there are join, leave, publish, presence, subscribe-agent, ..."
+                ),
             )),
         }
     }
@@ -255,7 +269,10 @@ impl<W: Wire> RoomsHandler<W> {
             id: args.id,
         };
         let draft = self.desk.draft(publication, peer.card().subject.clone())?;
-        let answer = posted(self.desk.registry.send(Publish(draft)));
+        let answer = posted(self.desk.registry.send(Publish {
+            draft,
+            behind: Some(peer.key.get()),
+        }));
         let (desk, peer) = (self.desk.clone(), peer.clone());
         let reference = reference.map(ToOwned::to_owned);
         let work = async move {
@@ -292,14 +309,19 @@ impl<W: Wire> RoomsHandler<W> {
 /// `subscribe-agent` and `subscribe:agent` are the room `agent:{id}`, and so on.
 fn subscribed_kind(name: &str) -> Option<&str> {
     let kind = name.strip_prefix("subscribe")?.strip_prefix(['-', ':'])?;
-    ["agent", "project", "task", "run", "user"].contains(&kind).then_some(kind)
+    ["agent", "project", "task", "run", "user"]
+        .contains(&kind)
+        .then_some(kind)
 }
 
 /// The first argument.
 fn first<T: DeserializeOwned>(args: &RawValue) -> Result<T, Fault> {
     let refused = |why: String| Fault::new(Code::BadRequest, why);
-    let args: Vec<Box<RawValue>> = serde_json::from_str(args.get()).map_err(|error| refused(error.to_string()))?;
-    let first = args.first().ok_or_else(|| refused("an argument is missing".into()))?;
+    let args: Vec<Box<RawValue>> =
+        serde_json::from_str(args.get()).map_err(|error| refused(error.to_string()))?;
+    let first = args
+        .first()
+        .ok_or_else(|| refused("an argument is missing".into()))?;
     // serde would also take an array for a struct, field by field.
     if first.get().starts_with('[') {
         return Err(refused("the first argument is an array".into()));
@@ -315,7 +337,12 @@ fn first_text(args: &RawValue) -> Result<String, Fault> {
         Text(String),
         Number(u64),
     }
-    let wanted = |_| Fault::new(Code::BadRequest, "the first argument is a name or an id: a string or a whole number");
+    let wanted = |_| {
+        Fault::new(
+            Code::BadRequest,
+            "the first argument is a name or an id: a string or a whole number",
+        )
+    };
     Ok(match first(args).map_err(wanted)? {
         Id::Text(text) => text,
         Id::Number(number) => number.to_string(),

@@ -5,7 +5,10 @@ use crate::{
     logic::{
         engine_io::Reason,
         protocol::socket_io::frames,
-        socket_io::{Acks, encode::{self, Args, Outgoing}},
+        socket_io::{
+            Acks,
+            encode::{self, Args, Outgoing},
+        },
         ws,
     },
     peer::{GREETED, Peer},

@@ -173,7 +173,12 @@ impl Universe {
     pub fn planned(plan: Plan) -> Self {
         let clock = virtual_clock();
         let life = Life::from_random(next_id());
-        let bus = Arc::new(EmbeddedBus::new(life, plan.limits.clone(), crate::logic::sessions::Limits::default(), clock.clone()));
+        let bus = Arc::new(EmbeddedBus::new(
+            life,
+            plan.limits.clone(),
+            crate::logic::sessions::Limits::default(),
+            clock.clone(),
+        ));
         let (mailbox, witness) = probe();
         let inlet = Inlet {
             shard: ShardId(u32::MAX),

@@ -101,7 +101,12 @@ fn a_bus_that_lost_its_history_is_noticed_and_nobody_goes_on_as_if_nothing_had_h
         universe.settle().await;
         let position = client.read()[49]["position"].clone();
         watcher.so_far();
-        let anew = EmbeddedBus::new(Life::from_random(77), Limits::default(), greenroom_actors::logic::sessions::Limits::default(), at.desk.clock.clone());
+        let anew = EmbeddedBus::new(
+            Life::from_random(77),
+            Limits::default(),
+            greenroom_actors::logic::sessions::Limits::default(),
+            at.desk.clock.clone(),
+        );
         universe.seen.begin_anew(Arc::new(anew));
         let say = |number| say_anew(&universe, number);
         (0..3).for_each(say);
