@@ -321,8 +321,13 @@ impl<W: Wire> Peer<W> {
         let mut queue = self.queue.borrow_mut();
         let frame = match self.protocol {
             Protocol::GreenroomV1 => Some(ws::close_frame(code.wire().0, reason)),
-            // Its clients look at no code.
-            Protocol::SocketIo => Some(ws::close_reply(None)),
+            // Its clients know the codes of the WebSocket itself only.
+            Protocol::SocketIo => Some(match code {
+                CloseCode::ProtocolError | CloseCode::InvalidUtf8 | CloseCode::TooBig => {
+                    ws::close_frame(code.wire().0, "")
+                }
+                _ => ws::close_reply(None),
+            }),
             Protocol::Sse => None,
         };
         if let Some(frame) = frame.filter(|_| self.line.socket().is_some()) {

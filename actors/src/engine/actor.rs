@@ -3,7 +3,7 @@
 use super::{Answered, App, Engine, EngineDesk, sockets::Candidate};
 use crate::{
     logic::{
-        engine_io::{Control, Effect, Input, Link, Outlet, Packet, Reason, Session, Source},
+        engine_io::{Control, Effect, Input, Link, Outlet, Packet, Reason, Session, Source, payload},
         ws::{self, Decoder},
     },
     peer::{CLOSED, CLOSING, Line, Peer},
@@ -49,6 +49,10 @@ pub struct EngineActor<W: Wire> {
     pub(super) arriving: Option<Box<Candidate<W>>>,
     /// A GET is to be told that the client itself has ended the session.
     pub(super) farewell: bool,
+    /// What goes out in the same answer as the end of the session.
+    last_words: Vec<u8>,
+    /// All of a POST has been given in, but so much of it is under way that it is not answered yet.
+    pub(super) post_waits: bool,
     /// Nothing more comes.
     over: bool,
     /// What is to be done when it is gone.
@@ -62,6 +66,13 @@ pub(super) struct Requests {
     pub(super) post: Option<oneshot::Sender<Answered>>,
     /// The one that has just come.
     pub(super) arriving: Option<oneshot::Sender<Answered>>,
+}
+
+impl Requests {
+    /// Answers the GET with this, to be followed by more.
+    fn answer_with(&mut self, body: Vec<u8>) {
+        answer(self.get.take(), Answered::Payload(body));
+    }
 }
 
 fn answer(request: Option<oneshot::Sender<Answered>>, answered: Answered) {
@@ -119,6 +130,8 @@ impl<W: Wire> EngineActor<W> {
             parting: Vec::new(),
             alarm: None,
             farewell: false,
+            last_words: Vec::new(),
+            post_waits: false,
             over: false,
             gone: None,
         }
@@ -175,19 +188,25 @@ impl<W: Wire> EngineActor<W> {
             }));
         }
         if let Some(reason) = close {
-            let backlog = self.peer.bytes() > 0;
-            self.input(Input::Close { reason, backlog }, ctx);
+            self.close(reason, ctx);
         }
+    }
+
+    /// Ends the session once the client has what is queued.
+    fn close(&mut self, reason: Reason, ctx: &mut Context<Self>) {
+        // A socket is closed by a frame behind all that is queued; a polling client has to come for it.
+        let backlog = self.peer.line.socket().is_none() && self.peer.bytes() > 0;
+        self.input(Input::Close { reason, backlog }, ctx);
     }
 
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
-            Effect::AnswerGet(control) => self.answer_get(Some(control)),
+            Effect::AnswerGet(control) => self.answer_get(Some(control), ctx),
             Effect::AcceptPost => answer(self.requests.post.take(), Answered::Taken),
             Effect::AbortPost(fault) => answer(self.requests.post.take(), Answered::Refused(fault)),
             Effect::Refuse(fault) => answer(self.requests.arriving.take(), Answered::Refused(fault)),
             Effect::Write(link, control) => self.write(link, control),
-            Effect::CloseSocket(link) => self.close_socket(link),
+            Effect::CloseSocket(link) => self.close_socket(link, ctx),
             // Given by `packet`, with the packet.
             Effect::Deliver => {}
             Effect::Upgraded(link) => self.upgraded(link),
@@ -195,19 +214,28 @@ impl<W: Wire> EngineActor<W> {
         }
     }
 
-    fn answer_get(&mut self, control: Option<Control>) {
+    fn answer_get(&mut self, control: Option<Control>, ctx: &mut Context<Self>) {
         let Some(request) = self.requests.get.take().or_else(|| self.requests.arriving.take()) else {
             return;
         };
+        let is_taken = !matches!(control, Some(Control::Close | Control::Noop));
         let body = match control {
-            // Alone: behind these nothing is read.
+            // Nothing is read behind these, nor taken from the outbox for them.
             Some(control @ (Control::Close | Control::Noop)) => {
                 self.farewell = false;
-                control.text().as_bytes().to_vec()
+                let mut body = std::mem::take(&mut self.last_words);
+                if !body.is_empty() {
+                    body.push(payload::SEPARATOR as u8);
+                }
+                body.extend_from_slice(control.text().as_bytes());
+                body
             }
             control => self.peer.take_payload(control, self.desk.payload.bytes),
         };
-        answer(Some(request), Answered::Payload(body));
+        if request.send(Answered::Payload(body)).is_err() && is_taken {
+            // It broke while it waited, and what it was to bring is lost: the client must not go on as if it had it.
+            self.input(Input::CloseNow(Reason::TransportError), ctx);
+        }
         self.desk.hub.drained(&self.peer);
     }
 
@@ -238,6 +266,7 @@ impl<W: Wire> EngineActor<W> {
 
     fn closed(&mut self, reason: Reason, ctx: &mut Context<Self>) {
         self.app.closed(reason);
+        self.post_waits = false;
         self.requests.post = None;
         self.requests.get = None;
         // A socket is read until its other side has closed too, or the sweep cuts it off.
@@ -271,16 +300,40 @@ impl<W: Wire> EngineActor<W> {
     /// Gives what waits to whoever may have it, and says when it is gone.
     pub(super) fn pump(&mut self, ctx: &mut Context<Self>) {
         if self.session.outlet() == Outlet::Get && self.peer.bytes() > 0 {
-            self.answer_get(None);
-            self.input(Input::GetAnswered, ctx);
+            self.give(ctx);
         }
         if !self.session.is_open() && self.peer.bytes() == 0 {
             self.input(Input::Drained, ctx);
         }
-        let app = self.app.due_ms().unwrap_or(u64::MAX);
-        let due_ms = self.session.due_ms().unwrap_or(u64::MAX).min(app);
+        if self.post_waits && self.in_flight < self.desk.in_flight {
+            self.post_waits = false;
+            self.input(Input::PostEnded, ctx);
+        }
+        let due_ms = self.session.due_ms().unwrap_or(u64::MAX).min(self.app_due_ms());
         self.peer.due_ms.set(due_ms);
         self.set_alarm(due_ms, ctx);
+    }
+
+    /// Answers the GET from the outbox.
+    fn give(&mut self, ctx: &mut Context<Self>) {
+        if self.session.is_open() {
+            self.answer_get(None, ctx);
+            return self.input(Input::GetAnswered, ctx);
+        }
+        let words = self.peer.take_payload(None, self.desk.payload.bytes);
+        if self.peer.bytes() > 0 {
+            self.requests.answer_with(words);
+            return self.input(Input::GetAnswered, ctx);
+        }
+        // The end goes out with it: when the node shuts down, the client finds nobody to poll again.
+        self.last_words = words;
+        self.input(Input::Drained, ctx);
+    }
+
+    /// When the application has something to do. Once the session ends, that is never.
+    fn app_due_ms(&self) -> u64 {
+        let due_ms = self.app.due_ms().filter(|_| self.session.is_open());
+        due_ms.unwrap_or(u64::MAX)
     }
 
     fn set_alarm(&mut self, due_ms: u64, ctx: &mut Context<Self>) {
@@ -311,7 +364,7 @@ impl<W: Wire> EngineActor<W> {
         if self.session.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
             self.input(Input::Tick, ctx);
         }
-        if self.app.due_ms().is_some_and(|due_ms| due_ms <= now_ms) {
+        if self.app_due_ms() <= now_ms {
             self.app(ctx, |app, engine| app.tick(engine));
         }
     }
@@ -327,12 +380,13 @@ impl<W: Wire> EngineActor<W> {
             self.input(Input::CloseNow(Reason::ForcedClose), ctx);
             self.over = true;
         } else if self.peer.is(CLOSING) && self.session.is_open() {
-            let backlog = self.peer.bytes() > 0;
-            let reason = match self.desk.hub.draining.get() {
-                true => Reason::ServerShuttingDown,
-                false => Reason::ForcedClose,
-            };
-            self.input(Input::Close { reason, backlog }, ctx);
+            self.close(
+                match self.desk.hub.draining.get() {
+                    true => Reason::ServerShuttingDown,
+                    false => Reason::ForcedClose,
+                },
+                ctx,
+            );
         }
     }
 }

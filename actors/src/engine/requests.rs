@@ -127,7 +127,8 @@ impl<W: Wire> EngineActor<W> {
                         Err(_) => self.input(Input::Malformed(Source::Post), ctx),
                     }
                 }
-                self.input(Input::PostEnded, ctx);
+                // It is answered when there is room for the work of another one.
+                self.post_waits = self.requests.post.is_some();
             }
             Err(_) => self.input(Input::Malformed(Source::Post), ctx),
         }

@@ -4,13 +4,14 @@ use super::{Attach, EngineActor};
 use crate::{
     logic::{
         engine_io::{Input, Link, Packet, Source},
-        ws::{self, Decoder, Incoming},
+        fault::CloseCode,
+        ws::{self, Decoder, Incoming, Violation},
     },
     peer::{CLOSED, CLOSING},
     ports::Wire,
     session::READS_A_TURN,
 };
-use actix::Context;
+use actix::{AsyncContext, Context};
 use bytes::{Buf as _, Bytes, BytesMut};
 use std::{
     borrow::Cow,
@@ -18,10 +19,14 @@ use std::{
     ops::ControlFlow,
     rc::Rc,
     task::{Context as TaskContext, Poll, ready},
+    time::Duration,
 };
 
 /// Sockets that are being told that they are not wanted, at most; of more the oldest is just cut.
 const PARTING_MAX: usize = 4;
+
+/// How long one of them may take to hear it.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// A socket that is to take over from polling.
 pub(super) struct Candidate<W> {
@@ -118,27 +123,38 @@ impl<W: Wire> EngineActor<W> {
         if self.peer.is(CLOSING | CLOSED) {
             return;
         }
-        let (frames, fine) = decode(&mut self.decoder, bytes);
-        let link = self.carrier;
+        let (frames, fed) = decode(&mut self.decoder, bytes);
         for frame in frames {
-            match frame {
-                Frame::Ping(payload) => self.desk.hub.send(&self.peer, ws::pong_frame(&payload)),
-                Frame::Close(code) => {
-                    self.desk.hub.send(&self.peer, ws::close_reply(code));
-                    self.peer.set(CLOSING);
-                    let grace = self.desk.hub.now_ms.get() + self.desk.hub.close_ms;
-                    self.peer.cut_off_ms.set(grace);
-                    self.input(Input::SocketClosed(link), ctx);
-                }
-                frame => self.message(Source::Socket(link), &frame, ctx),
+            self.frame(&frame, ctx);
+        }
+        if let Err(violation) = fed {
+            self.violated(violation, ctx);
+        }
+    }
+
+    /// A frame on the socket that carries the session.
+    fn frame(&mut self, frame: &Frame, ctx: &mut Context<Self>) {
+        match frame {
+            Frame::Ping(payload) => self.desk.hub.send(&self.peer, ws::pong_frame(payload)),
+            Frame::Close(code) => {
+                self.desk.hub.send(&self.peer, ws::close_reply(*code));
+                self.peer.set(CLOSING);
+                let grace = self.desk.hub.now_ms.get() + self.desk.hub.close_ms;
+                self.peer.cut_off_ms.set(grace);
+                self.input(Input::SocketClosed(self.carrier), ctx);
             }
+            frame => self.message(Source::Socket(self.carrier), frame, ctx),
         }
-        if !fine {
-            self.input(Input::SocketFailed(link), ctx);
-            self.desk
-                .hub
-                .close(&self.peer, crate::logic::fault::CloseCode::ProtocolError, "");
-        }
+    }
+
+    fn violated(&mut self, Violation { code, why }: Violation, ctx: &mut Context<Self>) {
+        let code = match code {
+            1009 => CloseCode::TooBig,
+            1007 => CloseCode::InvalidUtf8,
+            _ => CloseCode::ProtocolError,
+        };
+        self.desk.hub.close(&self.peer, code, why);
+        self.input(Input::SocketFailed(self.carrier), ctx);
     }
 
     fn message(&mut self, source: Source, frame: &Frame, ctx: &mut Context<Self>) {
@@ -180,18 +196,28 @@ impl<W: Wire> EngineActor<W> {
             }
             // It may become the session's only one within the next frames.
             drop(wire);
-            let Some((frames, fine)) = heard else { continue };
+            let Some((frames, fed)) = heard else { continue };
             for frame in frames {
-                match frame {
-                    Frame::Close(_) => return self.lose(link, ctx),
-                    frame => self.message(Source::Socket(link), &frame, ctx),
+                if self.has_taken_over(link) {
+                    self.frame(&frame, ctx);
+                } else if let Frame::Close(_) = frame {
+                    return self.lose(link, ctx);
+                } else {
+                    self.message(Source::Socket(link), &frame, ctx);
                 }
             }
-            if !fine {
-                return self.lose(link, ctx);
+            match fed {
+                Ok(()) => {}
+                Err(violation) if self.has_taken_over(link) => return self.violated(violation, ctx),
+                Err(_) => return self.lose(link, ctx),
             }
         }
         task.waker().wake_by_ref();
+    }
+
+    /// Whether this socket carries the session.
+    fn has_taken_over(&self, link: Link) -> bool {
+        self.carrier == link && self.peer.line.socket().is_some()
     }
 
     /// Writes what waits for the socket that is to take over. Returns whether there is one that may be read from.
@@ -213,34 +239,45 @@ impl<W: Wire> EngineActor<W> {
     }
 
     fn lose(&mut self, link: Link, ctx: &mut Context<Self>) {
-        self.close_socket(link);
+        self.close_socket(link, ctx);
         self.input(Input::SocketFailed(link), ctx);
     }
 
     /// Closes a socket that carries nothing yet, or nothing more.
-    pub(super) fn close_socket(&mut self, link: Link) {
-        for place in [&mut self.arriving, &mut self.candidate] {
-            if place.as_ref().is_some_and(|candidate| candidate.link == link)
-                && let Some(mut candidate) = place.take()
-            {
-                candidate.out.extend_from_slice(&ws::close_reply(None));
-                self.parting.push(candidate);
-                if self.parting.len() > PARTING_MAX {
-                    self.parting.remove(0).wire.shutdown(true);
-                }
-                return self.peer.wake();
+    pub(super) fn close_socket(&mut self, link: Link, ctx: &mut Context<Self>) {
+        let is_it = |candidate: &mut Box<Candidate<W>>| candidate.link == link;
+        let unwanted = self
+            .arriving
+            .take_if(is_it)
+            .or_else(|| self.candidate.take_if(is_it));
+        if let Some(mut candidate) = unwanted {
+            candidate.out.extend_from_slice(&ws::close_reply(None));
+            return self.part_with(candidate, ctx);
+        }
+        if self.has_taken_over(link) {
+            self.desk.hub.close(&self.peer, CloseCode::Normal, "");
+        }
+    }
+
+    fn part_with(&mut self, candidate: Box<Candidate<W>>, ctx: &mut Context<Self>) {
+        let link = candidate.link;
+        self.parting.push(candidate);
+        if self.parting.len() > PARTING_MAX {
+            self.parting.remove(0).wire.shutdown(true);
+        }
+        // One that takes nothing must not keep the session's actor.
+        ctx.run_later(PARTING, move |act, _| {
+            for candidate in act.parting.extract_if(.., |candidate| candidate.link == link) {
+                candidate.wire.shutdown(true);
+                act.peer.wake();
             }
-        }
-        if self.carrier == link && self.peer.line.socket().is_some() {
-            self.desk
-                .hub
-                .close(&self.peer, crate::logic::fault::CloseCode::Normal, "");
-        }
+        });
+        self.peer.wake();
     }
 }
 
 /// What is in these bytes, and whether all of it keeps to the rules.
-fn decode(decoder: &mut Decoder, bytes: &mut [u8]) -> (Vec<Frame>, bool) {
+fn decode(decoder: &mut Decoder, bytes: &mut [u8]) -> (Vec<Frame>, Result<(), Violation>) {
     let mut frames = Vec::new();
     let fed = decoder.feed(bytes, &mut |incoming| {
         frames.push(match incoming {
@@ -252,5 +289,5 @@ fn decode(decoder: &mut Decoder, bytes: &mut [u8]) -> (Vec<Frame>, bool) {
         });
         ControlFlow::Continue(())
     });
-    (frames, fed.is_ok())
+    (frames, fed.map(drop))
 }
