@@ -58,7 +58,9 @@ impl<W: Wire> Handler<W> for Mirror {
         None
     }
 
-    fn disconnect(&self, _: &Rc<Socket<W>>, _: Reason) {}
+    fn disconnect(&self, _: &Rc<Socket<W>>, _: Reason) -> Work {
+        None
+    }
 }
 
 fn main() -> anyhow::Result<()> {

@@ -184,8 +184,8 @@ impl Bus for EmbeddedBus {
         rooms.iter().for_each(|room| inner.presence.exit(room, card));
     }
 
-    fn keep_session(&self, secret: Secret, record: SessionRecord) {
-        self.lock().sessions.keep(secret, record);
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>> {
+        done(self.lock().sessions.keep(secret, record))
     }
 
     fn claim_session(
@@ -198,7 +198,7 @@ impl Bus for EmbeddedBus {
         if let Some(record) = &record {
             let (id, generation) = (record.id, record.generation);
             for inlet in inner.inlets.values() {
-                // A shard that is too far behind to hear it closes the old connection when that stops answering.
+                // A shard that is too far behind to hear it is told when it keeps its sessions anew.
                 inlet.hand_over(FromBus::TakenOver { id, generation });
             }
         }

@@ -4,7 +4,7 @@
 //! socket once. No timer, no wake-up, no message a delivery. All of it survives a panic of the RoomRegistry.
 
 use crate::{
-    logic::fault::CloseCode,
+    logic::{fault::CloseCode, presence::SessionId},
     messages::PeerKey,
     peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Peer},
     ports::Wire,
@@ -14,6 +14,7 @@ use bytes::Bytes;
 use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
+    collections::HashMap,
     io,
     rc::Rc,
     sync::Arc,
@@ -36,6 +37,8 @@ pub struct Hub<W> {
     peers: RefCell<Slab<Rc<Peer<W>>>>,
     /// Connections there have been.
     made: Cell<u64>,
+    /// The connections of clients that may come back, by the clients' ids.
+    seats: RefCell<HashMap<SessionId, PeerKey>>,
     dirty: RefCell<Vec<Rc<Peer<W>>>>,
     hungry: RefCell<Vec<Rc<Peer<W>>>>,
     gone: RefCell<Vec<Rc<Peer<W>>>>,
@@ -59,6 +62,7 @@ impl<W: Wire> Hub<W> {
         Rc::new(Self {
             peers: RefCell::default(),
             made: Cell::new(0),
+            seats: RefCell::default(),
             dirty: RefCell::default(),
             hungry: RefCell::default(),
             gone: RefCell::default(),
@@ -91,6 +95,25 @@ impl<W: Wire> Hub<W> {
             .get(place(key))
             .filter(|peer| peer.key.get() == key)
             .cloned()
+    }
+
+    /// A client that may come back is on this connection from now on.
+    pub(crate) fn seat(&self, id: SessionId, key: PeerKey) {
+        self.seats.borrow_mut().insert(id, key);
+    }
+
+    /// The connection on which a client is that may come back.
+    pub(crate) fn seated(&self, id: SessionId) -> Option<Rc<Peer<W>>> {
+        let key = self.seats.borrow().get(&id).copied();
+        key.and_then(|key| self.peer(key))
+    }
+
+    /// The client is no longer on this connection.
+    pub(crate) fn unseat(&self, id: SessionId, key: PeerKey) {
+        let mut seats = self.seats.borrow_mut();
+        if seats.get(&id) == Some(&key) {
+            seats.remove(&id);
+        }
     }
 
     /// Milliseconds since the shard began, as of the last turn.

@@ -5,12 +5,12 @@ use crate::{
         event::{Draft, Event, Receipt},
         fault::Fault,
         position::Position,
-        presence::{Secret, SessionId},
+        presence::SessionId,
         protocol::{Notice, Rooms},
         room_name::RoomName,
-        sessions::SessionRecord,
     },
     ports::{BusError, Inlet, ShardId},
+    room_registry::{Claim, Newcomer},
 };
 use actix::{Message, Recipient};
 use serde_json::value::RawValue;
@@ -52,22 +52,25 @@ pub struct Leave {
     pub reference: Option<Box<RawValue>>,
 }
 
-/// A client has come back: its rooms are restored and what it missed is given, behind the greeting; or, where that is not
-/// whole, it is greeted as a new one.
-#[derive(Debug, Message)]
+/// A client of Socket.IO wants to be let in. One that has come back is where it was, and is given what it missed behind
+/// the greeting; where that is not whole, or it is nobody yet, it is greeted as a new one, in no room.
+#[derive(Message)]
 #[rtype(result = "()")]
-pub struct Restore {
+pub struct Enter {
     /// Who.
     pub peer: PeerKey,
-    /// Its secret.
-    pub secret: Secret,
     /// Where it was.
-    pub record: SessionRecord,
-    /// What it has; `None` where nobody knows.
+    pub claim: Option<Claim>,
+    /// What it has of the events, as it says; `None` where nobody knows.
     pub since: Option<Position>,
-    /// Who it is otherwise.
-    pub otherwise: (SessionId, Secret),
+    /// Who it is if it is new.
+    pub otherwise: Newcomer,
 }
+
+/// A client of Socket.IO has left, for good, over a connection that goes on.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Depart(pub PeerKey);
 
 /// Publish an event. Anybody may send this: sessions, HTTP, agents in the process.
 #[derive(Debug, Message)]

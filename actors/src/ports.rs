@@ -117,9 +117,9 @@ pub trait Bus: Send + Sync + 'static {
     /// blocks.
     fn exit(&self, rooms: &[RoomName], card: &Arc<Card>);
 
-    /// A client that is connected is here now; refused from a connection whose place another has taken. Takes effect
-    /// before anything that is asked of the bus later; never blocks.
-    fn keep_session(&self, secret: Secret, record: SessionRecord);
+    /// A client that is connected is here now. Takes effect before anything that is asked of the bus later. Answers
+    /// whether the connection is the client's last one: if another has taken its place, nothing is written.
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>>;
 
     /// A client shows its secret to come back: where it was, as its next generation, which every shard is told
     /// ([`FromBus::TakenOver`]). `None` where nobody was, too long ago, or somebody else.

@@ -120,6 +120,8 @@ impl<W: Wire> RoomRegistry<W> {
             self.say_interest(more, Vec::new(), ctx);
         }
         for peer in self.deps.hub.all() {
+            // What the shard was not told meanwhile may have been that another connection has taken its place.
+            self.keep(&peer, ctx);
             self.feed(&peer, ctx);
         }
     }

@@ -9,7 +9,6 @@ use crate::{
         bus_log::{Page, Query},
         event::Event,
         fault::CloseCode,
-        presence::{Secret, SessionId},
         throttle::{Rule, same_key},
     },
     messages::Heard,
@@ -124,8 +123,8 @@ impl<W: Wire> RoomRegistry<W> {
     ) -> bool {
         // The bus is away: the shard is attached again when it is back, and the sweep tries again anyway.
         let Ok(page) = page else { return false };
-        if let Some(otherwise) = self.lost(peer, page) {
-            self.begin_afresh(peer, otherwise);
+        if self.is_lost(peer, page) {
+            self.cannot_restore(peer, page.head, ctx);
             return false;
         }
         let is_told = self.say_how(peer, page);
@@ -142,17 +141,16 @@ impl<W: Wire> RoomRegistry<W> {
         true
     }
 
-    /// Who a client is that was to be restored and of which events are missing.
-    fn lost(&self, peer: &Peer<W>, page: &Page) -> Option<(SessionId, Secret)> {
+    /// Whether events are missing of a client that was to be restored.
+    fn is_lost(&self, peer: &Peer<W>, page: &Page) -> bool {
         let catch_up = peer.catch_up.borrow();
-        let catch_up = catch_up.as_ref()?;
-        let restoring = catch_up.told.as_ref()?.restoring.as_ref()?;
+        let Some(catch_up) = &*catch_up else { return false };
+        let restores = catch_up
+            .told
+            .as_ref()
+            .is_some_and(|join| join.restoring.is_some());
         let is_known = catch_up.base <= page.head.max(self.state.applied);
-        if page.whole && is_known {
-            return None;
-        }
-        self.deps.hub.stats.resumes_incomplete.add(1);
-        Some(restoring.otherwise)
+        restores && !(page.whole && is_known)
     }
 
     /// Says whether the history reaches back to where the connection is, if it was not said yet or has changed.

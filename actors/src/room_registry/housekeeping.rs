@@ -4,12 +4,12 @@ use super::{Room, RoomRegistry};
 use crate::{
     logic::{
         fault::CloseCode,
-        protocol::{Answer, Notice, sse},
+        protocol::{Answer, Notice, Protocol, sse},
         room_name::RoomName,
         ws,
     },
     messages::{Drain, Heard},
-    peer::{CLOSED, CLOSING, LAGGING, Line, Peer, Pending},
+    peer::{CLOSED, CLOSING, GREETED, LAGGING, Line, Peer, Pending},
     ports::Wire,
 };
 use actix::{ActorFuture, Context};
@@ -38,7 +38,7 @@ impl<W: Wire> ActorFuture<RoomRegistry<W>> for EndOfTurn {
         // The mailbox may have been full of anything, and nothing be left in it that tells.
         act.notice_behind(ctx);
         for peer in hub.take_gone() {
-            act.gone(&peer);
+            act.forget(&peer, false);
         }
         for peer in hub.take_hungry() {
             act.feed(&peer, ctx);
@@ -149,6 +149,10 @@ impl<W: Wire> RoomRegistry<W> {
         if let Line::Watcher(to) = &peer.line {
             // A watcher with a full mailbox has more to do than to hear about the node.
             let _ = to.try_send(Heard::Notice(notice.clone()));
+            return;
+        }
+        if peer.protocol == Protocol::SocketIo && !peer.is(GREETED) {
+            // Whoever is not in the main namespace would take it for something else.
             return;
         }
         let position = self.known_position(peer);

@@ -12,7 +12,7 @@ use crate::{
     },
     messages::{Heard, Join, Leave, PeerKey, Publish, Watch},
     peer::{
-        CLOSED, CatchUp, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave, PendingPublish,
+        CLOSED, CatchUp, GREETED, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave, PendingPublish,
     },
     ports::{BusError, PortFuture, Wire},
     reply::poll_once,
@@ -140,7 +140,7 @@ impl<W: Wire> RoomRegistry<W> {
             match next {
                 _ if peer.is(CLOSED) => {}
                 Pending::Join(join) => self.complete(peer, join, ctx),
-                Pending::Leave(leave) => self.complete_leave(peer, &leave),
+                Pending::Leave(leave) => self.complete_leave(peer, &leave, ctx),
                 Pending::Publish(publish) => self.complete_publish(publish, ctx),
             }
         }
@@ -181,7 +181,7 @@ impl<W: Wire> RoomRegistry<W> {
             self.room(name).empty_since_ms = None;
         }
         self.deps.neighbours.bus.enter(&join.rooms, &peer.card());
-        self.keep(peer);
+        self.keep(peer, ctx);
         if resumes {
             return self.resume(peer, join, ctx);
         }
@@ -292,13 +292,13 @@ impl<W: Wire> RoomRegistry<W> {
         self.settle(&peer, ctx);
     }
 
-    fn complete_leave(&mut self, peer: &Rc<Peer<W>>, leave: &PendingLeave) {
+    fn complete_leave(&mut self, peer: &Rc<Peer<W>>, leave: &PendingLeave, ctx: &mut Context<Self>) {
         for name in &leave.rooms {
             peer.rooms.borrow_mut().retain(|(room, _)| room != name);
             self.forget_member(name, peer);
         }
         self.deps.neighbours.bus.exit(&leave.rooms, &peer.card());
-        self.keep(peer);
+        self.keep(peer, ctx);
         if let Some(user) = &*peer.user.borrow() {
             let is_wanted = |event: &Event| is_for(peer, event);
             user.throttle.borrow_mut().retain(self.who(peer), is_wanted);
@@ -324,8 +324,8 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    /// A connection is over.
-    pub(super) fn gone(&mut self, peer: &Rc<Peer<W>>) {
+    /// A connection is in no room from now on, and asks for nothing. Its client may come back, unless it left for good.
+    pub(super) fn forget(&mut self, peer: &Rc<Peer<W>>, for_good: bool) {
         let rooms: Vec<RoomName> = peer.rooms.take().into_iter().map(|(room, _)| room).collect();
         for name in &rooms {
             self.forget_member(name, peer);
@@ -342,10 +342,12 @@ impl<W: Wire> RoomRegistry<W> {
             }
         }
         self.deps.neighbours.bus.exit(&rooms, &peer.card());
+        self.deps.hub.unseat(peer.card().id, peer.key.get());
         if let Some(ticket) = peer.ticket.take() {
-            self.deps.neighbours.bus.part_session(ticket, false);
+            self.deps.neighbours.bus.part_session(ticket, for_good);
         }
         peer.catch_up.take();
+        peer.clear(LAGGING | PERSONAL | GREETED);
         if let Some(user) = peer.user.take() {
             user.throttle.borrow_mut().forget(self.who(peer));
         }

@@ -1,7 +1,7 @@
 //! RoomRegistry: one shard of the node's rooms, one a thread.
 //!
 //! **Owns** which connections of its thread are in which room, and when what to write to them.
-//! **Hears** [`Join`], [`Restore`], [`Leave`], [`Publish`], [`Watch`], [`FromBus`], [`SayInterest`], [`Announce`], [`Drain`].
+//! **Hears** [`Join`], [`Leave`], [`Enter`], [`Depart`], [`Publish`], [`Watch`], [`FromBus`], [`SayInterest`], [`Announce`], [`Drain`].
 //! **Tells** its connections, through their outboxes; the bridge, which rooms it wants; the bus, what is published.
 //! **Fails** never by itself; a full mailbox only makes it catch up from the history.
 //! **After a restart** the connections are where they were: each is in its rooms again and is given, from the history,
@@ -16,14 +16,14 @@ mod housekeeping;
 mod joining;
 mod restoring;
 
-pub use restoring::Restoring;
+pub use restoring::{Claim, Newcomer, Restoring};
 
 use crate::{
     hub::Hub,
     logic::{event::Receipt, known::rfc3339, presence::SessionId, room_name::RoomName, throttle::Rules},
     messages::{
-        Announce, Attach, Drain, FromBus, Interest, Join, Leave, ListSessions, PeerKey, Publish, Restore,
-        SayInterest, SessionRow, Unwatch, Watch,
+        Announce, Attach, Depart, Drain, Enter, FromBus, Interest, Join, Leave, ListSessions, PeerKey,
+        Publish, SayInterest, SessionRow, Unwatch, Watch,
     },
     peer::{Peer, User},
     ports::{Bus, BusError, ShardId, Wire},
@@ -202,10 +202,19 @@ impl<W: Wire> Handler<Join> for RoomRegistry<W> {
     }
 }
 
-impl<W: Wire> Handler<Restore> for RoomRegistry<W> {
+impl<W: Wire> Handler<Enter> for RoomRegistry<W> {
     type Result = ();
-    fn handle(&mut self, restore: Restore, ctx: &mut Self::Context) {
-        self.restore(restore, ctx);
+    fn handle(&mut self, enter: Enter, ctx: &mut Self::Context) {
+        self.enter(enter, ctx);
+    }
+}
+
+impl<W: Wire> Handler<Depart> for RoomRegistry<W> {
+    type Result = ();
+    fn handle(&mut self, Depart(key): Depart, _: &mut Self::Context) {
+        if let Some(peer) = self.deps.hub.peer(key) {
+            self.forget(&peer, true);
+        }
     }
 }
 

@@ -3,17 +3,63 @@
 use super::RoomRegistry;
 use crate::{
     logic::{
+        position::Position,
         presence::{Card, Secret, SessionId},
         protocol::{Rooms, socket_io},
         room_name::RoomName,
         sessions::SessionRecord,
     },
-    messages::Restore,
-    peer::{CLOSED, CLOSING, GREETED, LAGGING, PERSONAL, Peer, PendingJoin, Ticket},
-    ports::Wire,
+    messages::Enter,
+    peer::{CLOSED, CLOSING, GREETED, Peer, Pending, PendingJoin, Ticket},
+    ports::{Bus, BusError, Wire},
+    reply::poll_once,
 };
-use actix::Context;
+use actix::{AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use std::{rc::Rc, sync::Arc};
+
+/// Who a client is that is new.
+#[derive(Clone, Copy, Debug)]
+pub struct Newcomer {
+    /// Its id.
+    pub id: SessionId,
+    /// With what it may come back; `None` where nobody may.
+    pub secret: Option<Secret>,
+}
+
+/// A client that shows its secret has been given its place. If nobody takes it there, the client may come again: it must
+/// not count as connected for ever.
+pub struct Claim {
+    bus: Arc<dyn Bus>,
+    secret: Secret,
+    record: Option<SessionRecord>,
+}
+
+impl Claim {
+    /// The place of the client with this secret, as the bus has given it.
+    pub fn new(bus: Arc<dyn Bus>, secret: Secret, record: SessionRecord) -> Self {
+        let record = Some(record);
+        Self { bus, secret, record }
+    }
+
+    /// What a client has that was given nothing yet.
+    pub fn start(&self) -> Option<Position> {
+        self.record.as_ref().map(SessionRecord::start)
+    }
+
+    /// Somebody is there from now on.
+    fn take(mut self) -> Option<(Secret, SessionRecord)> {
+        self.record.take().map(|record| (self.secret, record))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        if let Some(SessionRecord { generation, .. }) = self.record {
+            let secret = self.secret;
+            self.bus.part_session(Ticket { secret, generation }, false);
+        }
+    }
+}
 
 /// What belongs to a join that restores a client.
 #[derive(Debug)]
@@ -21,41 +67,41 @@ pub struct Restoring {
     /// At which sequence it joined each room, in the order of the rooms.
     pub joined_at: Vec<u64>,
     /// Who it is if the history does not reach back to where it was.
-    pub otherwise: (SessionId, Secret),
+    pub otherwise: Newcomer,
 }
 
 impl<W: Wire> RoomRegistry<W> {
-    pub(super) fn restore(&mut self, restore: Restore, ctx: &mut Context<Self>) {
-        let Restore {
+    pub(super) fn enter(&mut self, enter: Enter, ctx: &mut Context<Self>) {
+        let Enter {
             peer,
-            secret,
-            record,
+            claim,
             since,
             otherwise,
-        } = restore;
+        } = enter;
         let Some(peer) = self.deps.hub.peer(peer).filter(|peer| !peer.is(CLOSING | CLOSED)) else {
             // It left again before it was there.
-            let generation = record.generation;
-            self.deps
-                .neighbours
-                .bus
-                .part_session(Ticket { secret, generation }, false);
             return;
         };
-        self.be(&peer, record.id, record.generation, secret);
-        let Some(since) = since else {
-            return self.begin_afresh(&peer, otherwise);
+        let Some((secret, record)) = claim.and_then(Claim::take) else {
+            return self.begin_afresh(&peer, otherwise, since.as_ref(), ctx);
         };
+        self.be(&peer, record.id, record.generation, Some(secret));
+        // Another connection may have come for it since, and nobody would tell this one any more.
+        let kept = self.deps.neighbours.bus.keep_session(secret, record.clone());
+        self.heed(&peer, kept, ctx);
         if record.rooms.is_empty() {
             // Who was nowhere has missed nothing.
-            self.go_live(&peer, self.state.applied);
+            let has = since.map_or(0, |since| self.floor(&since));
+            self.go_live(&peer, self.state.applied.max(has));
             return self.greet(&peer);
         }
+        let Some(since) = since.filter(|since| since.life == record.life) else {
+            return self.begin_afresh(&peer, otherwise, None, ctx);
+        };
         let (rooms, joined_at): (Vec<RoomName>, _) = record.rooms.into_iter().unzip();
-        let asked = Rooms::Many(Vec::new());
         let join = PendingJoin {
             rooms,
-            asked,
+            asked: Rooms::Many(Vec::new()),
             since: Some(since),
             reference: None,
             restoring: Some(Box::new(Restoring { joined_at, otherwise })),
@@ -64,7 +110,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// A connection is that of this client from now on.
-    fn be(&self, peer: &Peer<W>, id: SessionId, generation: u32, secret: Secret) {
+    fn be(&self, peer: &Rc<Peer<W>>, id: SessionId, generation: u32, secret: Option<Secret>) {
         let card = peer.card();
         peer.set_card(Arc::new(Card {
             id,
@@ -73,26 +119,60 @@ impl<W: Wire> RoomRegistry<W> {
             node: card.node.clone(),
             ..*card
         }));
-        peer.ticket.set(Some(Ticket { secret, generation }));
+        peer.ticket
+            .set(secret.map(|secret| Ticket { secret, generation }));
+        if secret.is_none() {
+            return;
+        }
+        match self.deps.hub.seated(id) {
+            // This one is the older: the bus will say so.
+            Some(other) if other.card().generation > generation => {}
+            Some(other) if !Rc::ptr_eq(&other, peer) => {
+                self.deps.hub.seat(id, peer.key.get());
+                self.supersede(&other);
+            }
+            _ => self.deps.hub.seat(id, peer.key.get()),
+        }
     }
 
-    /// A client that could not be restored is a new one, in no room.
-    pub(super) fn begin_afresh(&mut self, peer: &Rc<Peer<W>>, (id, secret): (SessionId, Secret)) {
-        let rooms: Vec<RoomName> = peer.rooms.take().into_iter().map(|(room, _)| room).collect();
-        for name in &rooms {
-            self.forget_member(name, peer);
+    /// The history does not reach back to where a client was.
+    pub(super) fn cannot_restore(&mut self, peer: &Rc<Peer<W>>, head: u64, ctx: &mut Context<Self>) {
+        self.deps.hub.stats.resumes_incomplete.add(1);
+        let told = peer.catch_up.take().and_then(|catch_up| catch_up.told);
+        let Some(PendingJoin { since, restoring, .. }) = told else {
+            return;
+        };
+        // What it said that it has may be more than there is.
+        peer.upto.set(peer.upto.get().min(head));
+        if let Some(restoring) = restoring {
+            self.begin_afresh(peer, restoring.otherwise, since.as_ref(), ctx);
         }
-        let bus = &self.deps.neighbours.bus;
-        bus.exit(&rooms, &peer.card());
-        if let Some(ticket) = peer.ticket.take() {
-            bus.part_session(ticket, true);
-        }
-        peer.catch_up.take();
-        peer.clear(LAGGING | PERSONAL);
-        peer.upto.set(self.state.applied);
-        self.be(peer, id, 0, secret);
-        self.keep(peer);
+    }
+
+    /// A client that could not be restored, or never was here, is a new one, in no room.
+    fn begin_afresh(
+        &mut self,
+        peer: &Rc<Peer<W>>,
+        newcomer: Newcomer,
+        has: Option<&Position>,
+        ctx: &mut Context<Self>,
+    ) {
+        self.forget(peer, true);
+        let has = has.map_or(0, |has| self.floor(has));
+        peer.upto.set(peer.upto.get().max(self.state.applied).max(has));
+        self.be(peer, newcomer.id, 0, newcomer.secret);
+        self.keep(peer, ctx);
         self.greet(peer);
+    }
+
+    /// From where on a client is given events that says that it has these. Another shard, or the history, may have been
+    /// ahead of this one, and the client keeps that position until it is given a later one: were it given an earlier
+    /// event now and cut off, it would seem to have all in between.
+    fn floor(&self, has: &Position) -> u64 {
+        if Some(has.life) != self.deps.life {
+            return 0;
+        }
+        has.seq.min(self.deps.neighbours.bus.gauges().head)
     }
 
     /// Tells a client that it is connected, and as whom.
@@ -105,7 +185,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// Writes down where a client is, if it may come back to it.
-    pub(super) fn keep(&self, peer: &Peer<W>) {
+    pub(super) fn keep(&self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
         let Some(ticket) = peer.ticket.get() else { return };
         let card = peer.card();
         let bus = &self.deps.neighbours.bus;
@@ -114,21 +194,65 @@ impl<W: Wire> RoomRegistry<W> {
             subject: card.subject.clone(),
             generation: ticket.generation,
             life: self.deps.life.unwrap_or_else(|| bus.life()),
-            rooms: peer.rooms.borrow().clone(),
+            rooms: rooms_of(peer),
         };
-        bus.keep_session(ticket.secret, record);
+        self.heed(peer, bus.keep_session(ticket.secret, record), ctx);
+    }
+
+    /// A connection whose place another has taken is closed. A bus that is away is told again when it is back.
+    fn heed(
+        &self,
+        peer: &Rc<Peer<W>>,
+        kept: crate::ports::PortFuture<Result<bool, BusError>>,
+        ctx: &mut Context<Self>,
+    ) {
+        let ticket = peer.ticket.get();
+        match poll_once(kept) {
+            Ok(Ok(false)) => self.supersede(peer),
+            Ok(_) => {}
+            Err(pending) => {
+                let peer = peer.clone();
+                ctx.spawn(pending.into_actor(self).map(move |kept, act, _| {
+                    if matches!(kept, Ok(false)) && peer.ticket.get() == ticket {
+                        act.supersede(&peer);
+                    }
+                }));
+            }
+        }
     }
 
     /// A client has come back, here or elsewhere: its earlier connection, which may still look alive, is closed.
     pub(super) fn taken_over(&self, id: SessionId, generation: u32) {
-        let is_it = |peer: &Rc<Peer<W>>| {
-            let card = peer.card();
-            card.id == id && card.generation < generation && peer.ticket.get().is_some()
-        };
-        for peer in self.deps.hub.all().into_iter().filter(is_it) {
-            tracing::debug!(session = %id, generation, "taken over by a newer connection");
-            peer.kill();
-            self.deps.hub.remove(&peer);
+        if let Some(peer) = self
+            .deps
+            .hub
+            .seated(id)
+            .filter(|peer| peer.card().generation < generation)
+        {
+            self.supersede(&peer);
         }
     }
+
+    fn supersede(&self, peer: &Rc<Peer<W>>) {
+        tracing::debug!(session = %peer.card().id, "taken over by a newer connection");
+        peer.kill();
+        self.deps.hub.remove(peer);
+    }
+}
+
+/// The rooms of a connection, each with the sequence at which it joined: of one that is being restored those that it
+/// comes back to.
+fn rooms_of<W>(peer: &Peer<W>) -> Vec<(RoomName, u64)> {
+    let mut rooms = peer.rooms.borrow().clone();
+    for pending in &*peer.pending.borrow() {
+        if let Pending::Join(PendingJoin {
+            rooms: names,
+            restoring: Some(restoring),
+            ..
+        }) = pending
+        {
+            rooms.extend(names.iter().cloned().zip(restoring.joined_at.iter().copied()));
+        }
+    }
+    rooms
 }

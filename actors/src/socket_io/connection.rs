@@ -1,6 +1,6 @@
 //! The sockets of one session, one a namespace.
 
-use super::{Asked, Namespaces, Socket};
+use super::{Asked, Namespaces, Socket, Work};
 use crate::{
     engine::{App, Engine},
     logic::{
@@ -27,6 +27,8 @@ pub struct Connection<W: Wire> {
     assembly: Assembly,
     /// When it is ended if it is nowhere.
     until_ms: u64,
+    /// When it is ended if attachments are still missing.
+    missing_ms: u64,
     looked_ms: u64,
 }
 
@@ -39,11 +41,19 @@ impl<W: Wire> Connection<W> {
             sockets: Vec::new(),
             assembly: Assembly::default(),
             until_ms,
+            missing_ms: u64::MAX,
             looked_ms: now_ms,
         }
     }
 
     fn packet(&mut self, packet: Result<Option<Packet<'_>>, DecodeError>, engine: &mut Engine<'_, W>) {
+        self.missing_ms = match self.assembly.is_waiting() {
+            // From the first on: a client that sends one now and then is not waited for either.
+            true => self
+                .missing_ms
+                .min(engine.now_ms + self.shared.connect_timeout_ms),
+            false => u64::MAX,
+        };
         let packet = match packet {
             Ok(Some(packet)) => packet,
             Ok(None) => return,
@@ -52,7 +62,7 @@ impl<W: Wire> Connection<W> {
                 return engine.close(Reason::ParseError);
             }
         };
-        self.drop_ended();
+        self.drop_ended(engine);
         let namespace = packet.namespace.as_deref().unwrap_or("/");
         let socket = self
             .sockets
@@ -62,16 +72,15 @@ impl<W: Wire> Connection<W> {
         match (packet.kind, socket) {
             (Kind::Connect, None) => self.connect(namespace, packet.data.as_deref(), engine),
             (Kind::Event, Some(socket)) if socket.is_connected() => self.event(socket, &packet, engine),
-            (Kind::Ack, Some(socket)) => {
+            (Kind::Ack, Some(socket)) if socket.is_connected() => {
                 if let (Some(id), Some(args)) = (packet.id, packet.data) {
                     socket.answered(id, args.into_owned());
                 }
             }
             (Kind::Disconnect, Some(socket)) => {
-                self.sockets.retain(|other| !Rc::ptr_eq(other, &socket));
-                self.ended(&socket, Reason::ClientNamespaceDisconnect);
+                socket.end(Reason::ClientNamespaceDisconnect);
+                self.drop_ended(engine);
             }
-            (Kind::ConnectError, Some(_)) => {}
             // Out of place, as for the stock server.
             _ => engine.close(Reason::ForcedServerClose),
         }
@@ -114,27 +123,25 @@ impl<W: Wire> Connection<W> {
         }
     }
 
-    /// A socket is over; its handler hears of it if it had been let in.
-    fn ended(&self, socket: &Rc<Socket<W>>, reason: Reason) {
-        if let Some(handler) = self.shared.handlers.get(socket.namespace())
-            && socket.is_connected()
-        {
-            handler.disconnect(socket, reason);
+    /// A socket is over; its handler hears of it, unless it was the handler that did not let it in.
+    fn ended(&self, socket: &Rc<Socket<W>>, reason: Reason) -> Work {
+        let handler = self.shared.handlers.get(socket.namespace())?;
+        let was_refused = !socket.is_connected() && reason == Reason::ServerNamespaceDisconnect;
+        if was_refused {
+            None
+        } else {
+            handler.disconnect(socket, reason)
         }
     }
 
-    /// Sockets that a handler has refused or put out.
-    fn drop_ended(&mut self) {
-        let (ended, rest) = std::mem::take(&mut self.sockets)
-            .into_iter()
-            .partition(|socket| socket.over.get().is_some());
-        self.sockets = rest;
-        let ended: Vec<Rc<Socket<W>>> = ended;
+    /// Sockets that the client has left, or that a handler has refused or put out.
+    fn drop_ended(&mut self, engine: &mut Engine<'_, W>) {
+        let ended: Vec<_> = self.sockets.extract_if(.., |socket| socket.is_over()).collect();
         for socket in ended {
-            self.ended(
-                &socket,
-                socket.over.get().unwrap_or(Reason::ServerNamespaceDisconnect),
-            );
+            let reason = socket.over.get().unwrap_or(Reason::ServerNamespaceDisconnect);
+            if let Some(work) = self.ended(&socket, reason) {
+                engine.spawn(work);
+            }
         }
     }
 }
@@ -153,7 +160,7 @@ impl<W: Wire> App<W> for Connection<W> {
     }
 
     fn tick(&mut self, engine: &mut Engine<'_, W>) {
-        self.drop_ended();
+        self.drop_ended(engine);
         self.looked_ms = engine.now_ms;
         for socket in &self.sockets {
             socket.expire(engine.now_ms);
@@ -164,18 +171,26 @@ impl<W: Wire> App<W> for Connection<W> {
         } else if engine.now_ms >= self.until_ms {
             engine.close(Reason::ForcedServerClose);
         }
+        if engine.now_ms >= self.missing_ms {
+            tracing::debug!("a client does not send the attachments that it has announced");
+            engine.close(Reason::ParseError);
+        }
     }
 
     fn due_ms(&self) -> Option<u64> {
         let acks = self.sockets.iter().any(|socket| socket.awaits());
         let acks = acks.then_some(self.looked_ms + ACKS_EVERY_MS);
-        let until = Some(self.until_ms).filter(|until_ms| *until_ms < u64::MAX);
-        [acks, until].into_iter().flatten().min()
+        let ended = self.sockets.iter().any(|socket| socket.is_over());
+        let ended = ended.then_some(self.looked_ms);
+        let limit = self.until_ms.min(self.missing_ms);
+        let limit = Some(limit).filter(|limit_ms| *limit_ms < u64::MAX);
+        [acks, ended, limit].into_iter().flatten().min()
     }
 
     fn closed(&mut self, reason: Reason) {
         for socket in std::mem::take(&mut self.sockets) {
-            self.ended(&socket, reason);
+            socket.end(reason);
+            drop(self.ended(&socket, socket.over.get().unwrap_or(reason)));
         }
     }
 }

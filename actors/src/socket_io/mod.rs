@@ -28,8 +28,9 @@ pub trait Handler<W: Wire> {
     /// A client that was accepted sends an event.
     fn event(&self, socket: Rc<Socket<W>>, asked: Asked) -> Work;
 
-    /// A client that was accepted is gone.
-    fn disconnect(&self, socket: &Rc<Socket<W>>, reason: Reason);
+    /// A client is gone that was accepted, or was still waiting to be. Where the whole session is over, nobody does what
+    /// this returns.
+    fn disconnect(&self, socket: &Rc<Socket<W>>, reason: Reason) -> Work;
 }
 
 /// What the connections of a thread share.

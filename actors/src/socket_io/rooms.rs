@@ -5,23 +5,27 @@ use crate::{
     logic::{
         engine_io::Reason,
         fault::{Code, Fault},
-        presence::{Card, Secret, SessionId},
+        position::Position,
+        presence::{Secret, SessionId},
         protocol::{Answer, Publication, Rooms, socket_io},
         publication,
         room_name::RoomName,
-        sessions::SessionRecord,
     },
-    messages::{Join, Leave, Publish, Restore},
-    peer::{GREETED, Peer, Ticket},
+    messages::{Depart, Enter, Join, Leave, Publish},
+    peer::{GREETED, Peer},
     ports::Wire,
     reply::posted,
+    room_registry::{Claim, Newcomer},
     session::{Desk, bus_fault, mailbox_fault},
 };
 use actix::MailboxError;
-use futures_util::future::FutureExt as _;
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::value::{RawValue, to_raw_value};
-use std::{rc::Rc, sync::Arc};
+use futures_util::future::{FutureExt as _, LocalBoxFuture};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
+use std::rc::Rc;
 
 /// See the module's description.
 pub struct RoomsHandler<W: Wire> {
@@ -35,9 +39,51 @@ pub struct RoomsHandler<W: Wire> {
 
 /// What a client says when it connects.
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct Auth {
-    pid: Option<String>,
-    offset: Option<String>,
+    pid: Said,
+    offset: Said,
+}
+
+/// What stands in a field into which the stock client writes a text.
+#[derive(Default)]
+enum Said {
+    #[default]
+    Nothing,
+    Text(String),
+    SomethingElse,
+}
+
+impl<'de> Deserialize<'de> for Said {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(from)? {
+            Value::String(text) => Self::Text(text),
+            _ => Self::SomethingElse,
+        })
+    }
+}
+
+impl Auth {
+    /// What is not an object as the stock client has it is what the application says of itself.
+    fn read(auth: Option<&RawValue>) -> Self {
+        auth.and_then(|auth| serde_json::from_str(auth.get()).ok())
+            .unwrap_or_default()
+    }
+
+    fn secret(&self) -> Option<Secret> {
+        match &self.pid {
+            Said::Text(text) => Secret::parse(text),
+            Said::Nothing | Said::SomethingElse => None,
+        }
+    }
+
+    /// What the client has, where it says so in our words.
+    fn position(&self) -> Option<Position> {
+        match &self.offset {
+            Said::Text(text) => text.parse().ok(),
+            Said::Nothing | Said::SomethingElse => None,
+        }
+    }
 }
 
 /// What a client publishes.
@@ -54,48 +100,41 @@ struct PublishArgs {
     id: Option<String>,
 }
 
+impl<W: Wire> Clone for RoomsHandler<W> {
+    fn clone(&self) -> Self {
+        Self {
+            desk: self.desk.clone(),
+            ..*self
+        }
+    }
+}
+
 impl<W: Wire> Handler<W> for RoomsHandler<W> {
     fn connect(&self, socket: Rc<Socket<W>>, auth: Option<Box<RawValue>>) -> Work {
-        // What is not as the stock client has it is what the application says of itself.
-        let auth: Auth = auth
-            .and_then(|auth| serde_json::from_str(auth.get()).ok())
-            .unwrap_or_default();
-        let ids = (self.new_ids)();
-        let secret = auth
-            .pid
-            .as_deref()
-            .and_then(Secret::parse)
-            .filter(|_| self.recovery);
-        let Some(secret) = secret else {
-            self.begin(&socket.peer, ids);
-            return None;
+        let auth = Auth::read(auth.as_deref());
+        let (id, secret) = (self.new_ids)();
+        let newcomer = Newcomer {
+            id,
+            secret: Some(secret).filter(|_| self.recovery),
         };
-        let claim = self
+        let Some(secret) = auth.secret().filter(|_| self.recovery) else {
+            return Some(self.enter(&socket, None, auth.position(), newcomer));
+        };
+        let claimed = self
             .desk
             .bus
             .claim_session(secret, socket.peer.card().subject.clone());
-        let desk = self.desk.clone();
-        let peer = socket.peer.clone();
-        let begin = self.beginning();
+        let handler = self.clone();
         Some(
             async move {
-                let Ok(Some(record)) = claim.await else {
-                    return begin(&peer, ids);
+                let record = claimed.await.ok().flatten();
+                let claim = record.map(|record| Claim::new(handler.desk.bus.clone(), secret, record));
+                let since = match (&auth.offset, &claim) {
+                    (Said::Nothing, Some(claim)) => claim.start(),
+                    _ => auth.position(),
                 };
-                let since = match auth.offset {
-                    Some(offset) => offset.parse().ok(),
-                    None => Some(record.start()),
-                };
-                let restore = Restore {
-                    peer: peer.key.get(),
-                    secret,
-                    record,
-                    since,
-                    otherwise: ids,
-                };
-                if desk.registry.send(restore).await.is_err() {
-                    // It comes back, and is told then.
-                    peer.kill();
+                if !socket.is_over() {
+                    handler.enter(&socket, claim, since, newcomer).await;
                 }
             }
             .boxed_local(),
@@ -114,7 +153,7 @@ impl<W: Wire> Handler<W> for RoomsHandler<W> {
         }
     }
 
-    fn disconnect(&self, socket: &Rc<Socket<W>>, reason: Reason) {
+    fn disconnect(&self, socket: &Rc<Socket<W>>, reason: Reason) -> Work {
         let peer = &socket.peer;
         if !reason.is_recoverable()
             && let Some(ticket) = peer.ticket.take()
@@ -122,56 +161,34 @@ impl<W: Wire> Handler<W> for RoomsHandler<W> {
             self.desk.bus.part_session(ticket, true);
         }
         peer.clear(GREETED);
-        let rooms: Vec<RoomName> = peer.rooms.borrow().iter().map(|(room, _)| room.clone()).collect();
-        if reason == Reason::ClientNamespaceDisconnect && !rooms.is_empty() {
-            let leave = Leave {
-                peer: peer.key.get(),
-                rooms,
-                asked: Rooms::Many(Vec::new()),
-                reference: None,
-            };
-            // A shard with a full mailbox hears it when the connection is over: the stock client ends that, too.
-            let _ = self.desk.registry.try_send(leave);
-        }
+        // Behind all that the client has asked, and before it may enter again.
+        let departed = posted(self.desk.registry.send(Depart(peer.key.get())));
+        Some(departed.map(drop).boxed_local())
     }
 }
 
 impl<W: Wire> RoomsHandler<W> {
-    /// A client that is new here, in no room.
-    fn begin(&self, peer: &Rc<Peer<W>>, ids: (SessionId, Secret)) {
-        self.beginning()(peer, ids);
-    }
-
-    fn beginning(&self) -> impl Fn(&Rc<Peer<W>>, (SessionId, Secret)) + use<W> {
-        let (desk, recovery) = (self.desk.clone(), self.recovery);
-        move |peer, (id, secret)| {
-            let card = peer.card();
-            peer.set_card(Arc::new(Card {
-                id,
-                generation: 0,
-                subject: card.subject.clone(),
-                node: card.node.clone(),
-                ..*card
-            }));
-            if recovery {
-                let ticket = Ticket {
-                    secret,
-                    generation: 0,
-                };
-                peer.ticket.set(Some(ticket));
-                let record = SessionRecord {
-                    id,
-                    subject: card.subject.clone(),
-                    generation: 0,
-                    life: desk.bus.life(),
-                    rooms: Vec::new(),
-                };
-                desk.bus.keep_session(secret, record);
+    fn enter(
+        &self,
+        socket: &Rc<Socket<W>>,
+        claim: Option<Claim>,
+        since: Option<Position>,
+        otherwise: Newcomer,
+    ) -> LocalBoxFuture<'static, ()> {
+        let peer = socket.peer.clone();
+        let entered = posted(self.desk.registry.send(Enter {
+            peer: peer.key.get(),
+            claim,
+            since,
+            otherwise,
+        }));
+        async move {
+            if entered.await.is_err() {
+                // It comes back, and is told then.
+                peer.kill();
             }
-            peer.set(GREETED);
-            let secret = recovery.then_some(secret);
-            desk.hub.send(peer, socket_io::connected(id, secret));
         }
+        .boxed_local()
     }
 
     fn carry_out(
@@ -239,7 +256,7 @@ impl<W: Wire> RoomsHandler<W> {
         peer: &Rc<Peer<W>>,
         told: impl Future<Output = Result<(), MailboxError>> + 'static,
         reference: Option<Box<RawValue>>,
-    ) -> futures_util::future::LocalBoxFuture<'static, ()> {
+    ) -> LocalBoxFuture<'static, ()> {
         let (desk, peer) = (self.desk.clone(), peer.clone());
         async move {
             if let Err(error) = told.await {

@@ -82,6 +82,11 @@ impl<W: Wire> Socket<W> {
         self.connected.get() || (self.namespace.is_none() && self.peer.is(GREETED))
     }
 
+    /// Whether the client is gone, was refused or was put out.
+    pub fn is_over(&self) -> bool {
+        self.over.get().is_some()
+    }
+
     /// Lets the client in, as `sid`.
     pub fn accept(&self, sid: &str) {
         self.connected.set(true);
@@ -90,14 +95,22 @@ impl<W: Wire> Socket<W> {
 
     /// Does not let the client in.
     pub fn refuse(&self, message: &str, data: Option<&RawValue>) {
-        self.over.set(Some(Reason::ServerNamespaceDisconnect));
         self.send(&encode::connect_error(self.namespace.as_deref(), message, data));
+        self.end(Reason::ServerNamespaceDisconnect);
     }
 
     /// Puts the client out of the namespace. The stock client does not come back.
     pub fn disconnect(&self) {
-        self.over.set(Some(Reason::ServerNamespaceDisconnect));
         self.send(&encode::disconnect(self.namespace.as_deref()));
+        self.end(Reason::ServerNamespaceDisconnect);
+    }
+
+    /// It is over; whoever looks after the session's sockets finds out.
+    pub(super) fn end(&self, reason: Reason) {
+        if !self.is_over() {
+            self.over.set(Some(reason));
+            self.peer.wake();
+        }
     }
 
     /// Sends an event; `args` is a JSON array.

@@ -122,8 +122,16 @@ impl Bus for SlowBus {
         self.inner().exit(rooms, card);
     }
 
-    fn keep_session(&self, secret: Secret, record: SessionRecord) {
-        self.inner().keep_session(secret, record);
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>> {
+        // A node remembers what it could not write, so this one is never away.
+        let (answer, after) = (self.inner().keep_session(secret, record), self.answers_after);
+        if after.is_zero() {
+            return answer;
+        }
+        Box::pin(async move {
+            sleep(after).await;
+            answer.await
+        })
     }
 
     fn claim_session(
