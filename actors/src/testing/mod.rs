@@ -1,6 +1,7 @@
 //! What tests of actors need: virtual time and probes. Never part of a released binary.
 
 pub mod slow_bus;
+pub mod socket_io;
 pub mod universe;
 pub mod wire;
 

@@ -11,7 +11,7 @@ use crate::{
         bus_log,
         event::EventId,
         position::Life,
-        presence::{Card, SessionId},
+        presence::{Card, Secret, SessionId},
         protocol::Protocol,
         publication,
         restarts::Policy,
@@ -67,7 +67,7 @@ pub struct Shard {
     pub id: ShardId,
     /// What its sessions share.
     pub desk: Rc<Desk<MemoryWire>>,
-    settings: Rc<Settings>,
+    pub(super) settings: Rc<Settings>,
 }
 
 /// Ids in the order in which they are asked for: a test can repeat them.
@@ -79,6 +79,11 @@ fn next_id() -> u64 {
 /// A session id, one after the other.
 pub fn next_session_id() -> SessionId {
     SessionId(u128::from(next_id()))
+}
+
+/// A client's id and its secret.
+pub(super) fn next_client_ids() -> (SessionId, Secret) {
+    (next_session_id(), Secret(u128::from(next_id()) << 64 | 7))
 }
 
 fn next_event_id() -> EventId {
@@ -280,6 +285,14 @@ impl Shard {
     /// A client connects whose connection holds `window` bytes that it has not read.
     pub fn connect_with(&self, window: usize) -> Client {
         let (wire, client) = connection(window);
+        let peer = self.peer(Protocol::GreenroomV1, Line::Socket(wire));
+        let peer = self.desk.hub.add(peer);
+        SessionActor::new(peer, self.desk.clone(), BytesMut::new()).start();
+        client
+    }
+
+    /// A connection that is not in the hub yet.
+    pub(super) fn peer(&self, protocol: Protocol, line: Line<MemoryWire>) -> Peer<MemoryWire> {
         let card = Card {
             id: next_session_id(),
             generation: 0,
@@ -287,15 +300,6 @@ impl Shard {
             node: self.settings.node.clone(),
             connected_ms: (self.desk.clock)(),
         };
-        let line = Line::Socket(wire);
-        let peer = Peer::new(
-            Arc::new(card),
-            Protocol::GreenroomV1,
-            line,
-            self.settings.outbox_bytes,
-        );
-        let peer = self.desk.hub.add(peer);
-        SessionActor::new(peer, self.desk.clone(), BytesMut::new()).start();
-        client
+        Peer::new(Arc::new(card), protocol, line, self.settings.outbox_bytes)
     }
 }

@@ -107,6 +107,15 @@ pub struct Client {
     pub closed: Option<(u16, String)>,
 }
 
+/// What the node has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Text.
+    Text(String),
+    /// Bytes.
+    Binary(Vec<u8>),
+}
+
 /// The two ends of a connection that holds `window` bytes which the client has not read.
 pub fn connection(window: usize) -> (MemoryWire, Client) {
     let pipe = Rc::<RefCell<Pipe>>::default();
@@ -143,6 +152,15 @@ impl Client {
 
     /// Reads what is there, at most `bytes`; whole frames are returned, an incomplete one is read on next time.
     pub fn read_at_most(&mut self, bytes: usize) -> Vec<Value> {
+        let json = |message| match message {
+            Message::Text(text) => serde_json::from_str(&text).expect("the node sends JSON"),
+            Message::Binary(_) => unreachable!("the protocol has text frames only"),
+        };
+        self.messages(bytes).into_iter().map(json).collect()
+    }
+
+    /// The same as messages of whatever protocol.
+    pub fn messages(&mut self, bytes: usize) -> Vec<Message> {
         let mut input: Vec<u8> = {
             let mut pipe = self.pipe.borrow_mut();
             let bytes = bytes.min(pipe.to_client.len());
@@ -150,21 +168,22 @@ impl Client {
             pipe.wake();
             input
         };
-        let mut frames = Vec::new();
+        let mut messages = Vec::new();
         let mut pongs = Vec::new();
         let closed = &mut self.closed;
         let fed = self.decoder.feed(&mut input, &mut |incoming| {
             match incoming {
-                Incoming::Text(text) => frames.push(serde_json::from_str(text).expect("the node sends JSON")),
+                Incoming::Text(text) => messages.push(Message::Text(text.to_owned())),
+                Incoming::Binary(bytes) => messages.push(Message::Binary(bytes.to_vec())),
                 Incoming::Ping(payload) => pongs.push(ws::masked(Opcode::Pong, true, payload, [0; 4])),
                 Incoming::Close { code, reason } => *closed = Some((code.unwrap_or(1005), reason.to_owned())),
-                Incoming::Pong(_) | Incoming::Binary(_) => {}
+                Incoming::Pong(_) => {}
             }
             ControlFlow::Continue(())
         });
         fed.expect("the node sends frames that hold");
         pongs.iter().for_each(|pong| self.send_raw(pong));
-        frames
+        messages
     }
 
     /// Reads all that is there.
