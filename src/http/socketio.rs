@@ -47,9 +47,9 @@ pub async fn engine(
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
     let query = Query::parse(request.query_string());
-    let method = match request.method() {
-        &actix_web::http::Method::GET => Method::Get,
-        &actix_web::http::Method::POST => Method::Post,
+    let method = match *request.method() {
+        actix_web::http::Method::GET => Method::Get,
+        actix_web::http::Method::POST => Method::Post,
         _ => Method::Other,
     };
     let upgrade = request.headers().contains_key(header::UPGRADE);

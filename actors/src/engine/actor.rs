@@ -42,7 +42,7 @@ pub struct EngineActor<W: Wire> {
     /// The socket that is to take over from polling.
     pub(super) candidate: Option<Box<Candidate<W>>>,
     /// Sockets that are told that they are not wanted.
-    pub(super) parting: Vec<Box<Candidate<W>>>,
+    pub(super) parting: Vec<Candidate<W>>,
     /// While it polls: when it looks at the time by itself, which the sweep is too coarse for.
     alarm: Option<(u64, SpawnHandle)>,
     /// The one that was to take over when another one came.

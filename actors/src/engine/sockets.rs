@@ -252,14 +252,14 @@ impl<W: Wire> EngineActor<W> {
             .or_else(|| self.candidate.take_if(is_it));
         if let Some(mut candidate) = unwanted {
             candidate.out.extend_from_slice(&ws::close_reply(None));
-            return self.part_with(candidate, ctx);
+            return self.part_with(*candidate, ctx);
         }
         if self.has_taken_over(link) {
             self.desk.hub.close(&self.peer, CloseCode::Normal, "");
         }
     }
 
-    fn part_with(&mut self, candidate: Box<Candidate<W>>, ctx: &mut Context<Self>) {
+    fn part_with(&mut self, candidate: Candidate<W>, ctx: &mut Context<Self>) {
         let link = candidate.link;
         self.parting.push(candidate);
         if self.parting.len() > PARTING_MAX {

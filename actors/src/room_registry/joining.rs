@@ -12,7 +12,8 @@ use crate::{
     },
     messages::{Heard, Join, Leave, PeerKey, Publish, Watch},
     peer::{
-        CLOSED, CatchUp, GREETED, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave, PendingPublish,
+        CLOSED, CatchUp, GREETED, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave,
+        PendingPublish,
     },
     ports::{BusError, PortFuture, Wire},
     reply::poll_once,

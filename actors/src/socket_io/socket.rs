@@ -21,6 +21,9 @@ use std::{
 };
 use tokio::sync::oneshot;
 
+/// Who waits for which answer of the client.
+type Awaited = Acks<oneshot::Sender<Box<RawValue>>>;
+
 /// See the module's description.
 pub struct Socket<W: Wire> {
     namespace: Option<Box<str>>,
@@ -29,7 +32,7 @@ pub struct Socket<W: Wire> {
     hub: Rc<Hub<W>>,
     connected: Cell<bool>,
     pub(super) over: Cell<Option<Reason>>,
-    acks: RefCell<Option<Box<Acks<oneshot::Sender<Box<RawValue>>>>>>,
+    acks: RefCell<Option<Box<Awaited>>>,
     acks_max: usize,
 }
 

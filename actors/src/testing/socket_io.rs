@@ -312,7 +312,7 @@ pub fn attach(session: &Session) -> Client {
         head: Bytes::new(),
         early: Vec::new(),
     };
-    session.try_send(attach).ok().expect("a session");
+    assert!(session.try_send(attach).is_ok(), "a session");
     client
 }
 
