@@ -1,6 +1,7 @@
 //! Socket.IO's door: handshakes, long-polling, and WebSockets that are sessions of their own or take one over.
 
 use std::cell::OnceCell;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use actix::{Actor as _, Addr};
@@ -8,6 +9,8 @@ use actix_web::http::{StatusCode, header};
 use actix_web::web::{Payload, ThinData};
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::handshake;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use greenroom_actors::engine::{Answered, App, EngineActor, Poll, Push, Pushed};
 use greenroom_actors::logic::engine_io::request::{Ask, Method, Query, verify};
 use greenroom_actors::logic::engine_io::{Carrier, Fault, Transport, open_packet};
@@ -23,6 +26,9 @@ use super::{ApiError, Site};
 use crate::adapters::tcp_wire::TcpWire;
 use crate::ids;
 use crate::shards::Thread;
+
+/// From this size on, bytes, the answer to a poll is compressed where the client takes gzip, as by the stock server.
+const COMPRESS_FROM: usize = 1_024;
 
 /// What speaks over a session that begins in this thread.
 pub type Begins = Arc<dyn Fn(&Thread) -> Box<dyn App<TcpWire>> + Send + Sync>;
@@ -64,7 +70,7 @@ pub async fn engine(
     };
     match (ask, session) {
         (Ask::Open(transport), _) => open(&here, &begins.0, &request, transport),
-        (Ask::Poll(_), Some(session)) => Ok(poll(&session).await),
+        (Ask::Poll(_), Some(session)) => Ok(poll(&session, &request).await),
         (Ask::Push(_), Some(session)) => Ok(push(&here.site, &session, &request, payload).await),
         (Ask::Attach(_), Some(session)) => shake_hands(&request, Becomes::Attached(session)),
         (_, None) => Ok(refused(Fault::UnknownSid)),
@@ -131,12 +137,15 @@ fn shake_hands(request: &HttpRequest, becomes: Becomes) -> Result<HttpResponse, 
 }
 
 /// A GET waits for what is there. When its connection breaks, this is dropped, and with it the receiver.
-async fn poll(session: &Session) -> HttpResponse {
+async fn poll(session: &Session, request: &HttpRequest) -> HttpResponse {
     let (answer, answered) = oneshot::channel();
     if session.send(Poll(answer)).await.is_err() {
         return refused(Fault::UnknownSid);
     }
-    answer_of(answered.await)
+    match answered.await {
+        Ok(Answered::Payload(body)) if body.len() >= COMPRESS_FROM && takes_gzip(request) => compressed(body),
+        answered => answer_of(answered),
+    }
 }
 
 async fn push(site: &Site, session: &Session, request: &HttpRequest, payload: Payload) -> HttpResponse {
@@ -191,6 +200,30 @@ fn answer_of(answered: Result<Answered, oneshot::error::RecvError>) -> HttpRespo
         // The session has ended without a word for it.
         Err(_) => refused(Fault::BadRequest),
     }
+}
+
+/// Whether the client says that it takes gzip.
+fn takes_gzip(request: &HttpRequest) -> bool {
+    let accepts = |value: &header::HeaderValue| {
+        let words = value.to_str().unwrap_or_default().split(',');
+        let mut gzip = words.filter(|word| word.trim_start().starts_with("gzip"));
+        gzip.any(|word| !word.replace(' ', "").ends_with(";q=0"))
+    };
+    request.headers().get_all(header::ACCEPT_ENCODING).any(accepts)
+}
+
+fn compressed(body: Vec<u8>) -> HttpResponse {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    // Writing to a Vec does not fail; if it did, the answer would go as it is.
+    let written = gzip.write_all(&body).and_then(|()| gzip.finish());
+    let Ok(small) = written else {
+        return payload_response(body);
+    };
+    let mut response = payload_response(small);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_ENCODING, header::HeaderValue::from_static("gzip"));
+    headers.insert(header::VARY, header::HeaderValue::from_static("accept-encoding"));
+    response
 }
 
 fn payload_response(body: Vec<u8>) -> HttpResponse {

@@ -13,5 +13,6 @@ mod faults;
 mod hostile;
 mod http;
 mod library;
+mod polling;
 mod sse;
 mod websocket;

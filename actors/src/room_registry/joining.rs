@@ -21,7 +21,7 @@ use crate::{
 use actix::{AsyncContext as _, Context, WrapFuture as _, fut::ActorFutureExt as _};
 use futures_util::future::FutureExt as _;
 use serde_json::value::RawValue;
-use std::{rc::Rc, sync::Arc};
+use std::{collections::VecDeque, rc::Rc, sync::Arc};
 use tokio::sync::oneshot;
 
 impl<W: Wire> RoomRegistry<W> {
@@ -158,7 +158,15 @@ impl<W: Wire> RoomRegistry<W> {
             Pending::Join(join) => self.is_attached() && join.rooms.iter().all(is_confirmed),
             Pending::Leave(_) | Pending::Publish(_) => true,
         };
-        if is_ready { pending.pop_front() } else { None }
+        if !is_ready {
+            return None;
+        }
+        let next = pending.pop_front();
+        if pending.is_empty() {
+            // Its room for more would be most of what an idle connection costs.
+            *pending = VecDeque::new();
+        }
+        next
     }
 
     fn complete(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
