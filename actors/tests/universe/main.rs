@@ -13,6 +13,7 @@ mod faults;
 mod player;
 mod polling;
 mod returning;
+mod returning_at_random;
 mod scene;
 mod schedule;
 mod taking_over;
