@@ -249,7 +249,7 @@ fn at(universe: &Universe, place: usize) -> &Shard {
     shard(universe, place / 2, place % 2)
 }
 
-async fn play(scenario: &Scenario) {
+fn plan(scenario: &Scenario) -> Plan {
     let mut plan = Plan::new(2, 2);
     plan.limits = Limits {
         history_events: scenario.history_events,
@@ -263,7 +263,11 @@ async fn play(scenario: &Scenario) {
         wait_bytes: scenario.outbox_bytes / 6,
         ..Rules::default()
     };
-    let universe = Universe::planned(plan);
+    plan
+}
+
+async fn play(scenario: &Scenario) {
+    let universe = Universe::planned(plan(scenario));
     wait(1.0).await;
     let mut guests: Vec<Guest> = (0..CLIENTS).map(|_| Guest::default()).collect();
     for (place, guest) in guests.iter_mut().enumerate() {
