@@ -460,3 +460,7 @@ fn write_once<W: Wire>(wire: &W, queue: &VecDeque<Bytes>, written: usize) -> io:
     }
     wire.try_write_vectored(&slices[..count])
 }
+
+#[cfg(test)]
+#[path = "peer_tests.rs"]
+mod tests;

@@ -177,3 +177,35 @@ fn what_does_not_fit_a_control_frame_is_cut() {
     assert_eq!(close_frame(1000, &reason), close_frame(1000, &"x".repeat(121)));
     assert_eq!(close_frame(1000, &"x".repeat(124)).len(), 127);
 }
+
+proptest::proptest! {
+    #[test]
+    fn messages_are_found_again_in_frames_of_our_own(
+        messages in proptest::collection::vec((proptest::bool::ANY, 0usize..3, 0usize..200), 0..8)
+    ) {
+        // Lengths on both sides of where a head gets longer.
+        let messages: Vec<(Opcode, Vec<u8>)> = messages
+            .into_iter()
+            .map(|(is_text, class, more)| {
+                let length = [more, 0xffff - 100 + more, 126][class];
+                (if is_text { Opcode::Text } else { Opcode::Binary }, vec![b'x'; length])
+            })
+            .collect();
+        let frame = |(opcode, payload): &(Opcode, Vec<u8>)| match opcode {
+            Opcode::Text => encode_text(payload),
+            _ => encode_binary(payload),
+        };
+        let frames = messages.iter().map(frame).collect::<Vec<_>>().concat();
+        let found: Vec<_> = own_messages(&frames).map(|(opcode, message)| (opcode, message.to_vec())).collect();
+        proptest::prop_assert_eq!(found, messages);
+    }
+}
+
+#[test]
+fn what_is_cut_short_is_no_message() {
+    let frame = encode_text(&[b'x'; 200]);
+    for length in 0..frame.len() {
+        assert_eq!(own_messages(&frame[..length]).count(), 0, "{length}");
+    }
+    assert_eq!(own_messages(&frame).count(), 1);
+}
