@@ -14,5 +14,6 @@ mod hostile;
 mod http;
 mod library;
 mod polling;
+mod socketio;
 mod sse;
 mod websocket;
