@@ -158,6 +158,7 @@ async fn push(site: &Site, session: &Session, request: &HttpRequest, payload: Pa
     let mut unfinished = Unfinished(Some(session.clone()));
     let body = tokio::time::timeout(site.times.body, payload.to_bytes_limited(site.max_payload));
     let pushed = tokio::select! {
+        biased;
         // It was refused, or the session has ended, before the body was there.
         answered = &mut answered => {
             unfinished.0 = None;
@@ -172,7 +173,10 @@ async fn push(site: &Site, session: &Session, request: &HttpRequest, payload: Pa
     unfinished.0 = None;
     let too_large = matches!(pushed, Pushed::TooLarge);
     if session.send(pushed).await.is_err() {
-        return refused(Fault::UnknownSid);
+        // It may have said something before it ended.
+        return answered
+            .try_recv()
+            .map_or_else(|_| refused(Fault::UnknownSid), |said| answer_of(Ok(said)));
     }
     if too_large {
         return HttpResponse::PayloadTooLarge().content_type("text/html").finish();
