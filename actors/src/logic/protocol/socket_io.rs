@@ -288,7 +288,7 @@ mod tests {
 
     #[test]
     fn a_client_is_told_who_it_is_and_its_secret_where_it_may_come_back() {
-        let sid = "0".repeat(25) + "5";
+        let sid = "A".repeat(19) + "F";
         let greet = |secret| messages(&connected(SessionId(5), secret)).remove(0);
         assert_eq!(greet(None), format!(r#"40{{"sid":"{sid}"}}"#));
         let pid = "0".repeat(31) + "7";
