@@ -1,6 +1,9 @@
 //! The actor itself: inputs to the state machine, and its effects carried out.
 
-use super::{Answered, App, Engine, EngineDesk, sockets::Candidate};
+use super::{
+    Answered, App, Engine, EngineDesk,
+    transit::{Requests, Transit, answer},
+};
 use crate::{
     logic::{
         engine_io::{Control, Effect, Input, Link, Outlet, Packet, Reason, Session, Source, payload},
@@ -9,9 +12,7 @@ use crate::{
     peer::{CLOSED, CLOSING, Line, Peer},
     ports::Wire,
 };
-use actix::{
-    Actor, ActorContext, ActorFuture, AsyncContext, Context, SpawnHandle, WrapFuture, fut::ActorFutureExt,
-};
+use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
 use bytes::{Bytes, BytesMut};
 use std::{
     pin::Pin,
@@ -31,53 +32,20 @@ pub struct EngineActor<W: Wire> {
     session: Session,
     app: Box<dyn App<W>>,
     pub(super) decoder: Decoder,
-    /// What had been read before the socket was handed over.
-    pub(super) early: BytesMut,
-    pub(super) in_flight: usize,
+    pub(super) in_flight: u32,
     /// The socket that carries the session, or would.
     pub(super) carrier: Link,
     /// Sockets there have been.
     pub(super) links: u32,
-    pub(super) requests: Requests,
-    /// The socket that is to take over from polling.
-    pub(super) candidate: Option<Box<Candidate<W>>>,
-    /// Sockets that are told that they are not wanted.
-    pub(super) parting: Vec<Candidate<W>>,
-    /// While it polls: when it looks at the time by itself, which the sweep is too coarse for.
-    alarm: Option<(u64, SpawnHandle)>,
-    /// The one that was to take over when another one came.
-    pub(super) arriving: Option<Box<Candidate<W>>>,
+    pub(super) transit: Option<Box<Transit<W>>>,
     /// A GET is to be told that the client itself has ended the session.
     pub(super) farewell: bool,
-    /// What goes out in the same answer as the end of the session.
-    last_words: Vec<u8>,
     /// All of a POST has been given in, but so much of it is under way that it is not answered yet.
     pub(super) post_waits: bool,
     /// Nothing more comes.
     over: bool,
     /// What is to be done when it is gone.
     gone: Option<Box<dyn FnOnce()>>,
-}
-
-/// The requests that wait for an answer.
-#[derive(Default)]
-pub(super) struct Requests {
-    pub(super) get: Option<oneshot::Sender<Answered>>,
-    pub(super) post: Option<oneshot::Sender<Answered>>,
-    /// The one that has just come.
-    pub(super) arriving: Option<oneshot::Sender<Answered>>,
-}
-
-impl Requests {
-    /// Answers the GET with this, to be followed by more.
-    fn answer_with(&mut self, body: Vec<u8>) {
-        answer(self.get.take(), Answered::Payload(body));
-    }
-}
-
-fn answer(request: Option<oneshot::Sender<Answered>>, answered: Answered) {
-    // Whoever asked may be gone; that is noticed where it matters.
-    drop(request.map(|request| request.send(answered)));
 }
 
 impl<W: Wire> EngineActor<W> {
@@ -114,27 +82,35 @@ impl<W: Wire> EngineActor<W> {
         early: BytesMut,
     ) -> Self {
         let decoder = Decoder::new(desk.frames);
+        let transit = Transit {
+            early,
+            ..Transit::default()
+        };
+        let transit = Some(transit).filter(|transit| !transit.is_idle()).map(Box::new);
         Self {
             peer,
             desk,
             session,
             app,
             decoder,
-            early,
             in_flight: 0,
             carrier: Link(0),
             links: 0,
-            requests: Requests::default(),
-            candidate: None,
-            arriving: None,
-            parting: Vec::new(),
-            alarm: None,
+            transit,
             farewell: false,
-            last_words: Vec::new(),
             post_waits: false,
             over: false,
             gone: None,
         }
+    }
+
+    /// What it needs while it is not on a socket for good.
+    pub(super) fn transit(&mut self) -> &mut Transit<W> {
+        self.transit.get_or_insert_default()
+    }
+
+    fn requests(&mut self) -> &mut Requests {
+        &mut self.transit().requests
     }
 
     /// Gives one input to the state machine, and carries out what comes of it.
@@ -202,9 +178,9 @@ impl<W: Wire> EngineActor<W> {
     fn carry_out(&mut self, effect: Effect, ctx: &mut Context<Self>) {
         match effect {
             Effect::AnswerGet(control) => self.answer_get(Some(control), ctx),
-            Effect::AcceptPost => answer(self.requests.post.take(), Answered::Taken),
-            Effect::AbortPost(fault) => answer(self.requests.post.take(), Answered::Refused(fault)),
-            Effect::Refuse(fault) => answer(self.requests.arriving.take(), Answered::Refused(fault)),
+            Effect::AcceptPost => answer(self.requests().post.take(), Answered::Taken),
+            Effect::AbortPost(fault) => answer(self.requests().post.take(), Answered::Refused(fault)),
+            Effect::Refuse(fault) => answer(self.requests().arriving.take(), Answered::Refused(fault)),
             Effect::Write(link, control) => self.write(link, control),
             Effect::CloseSocket(link) => self.close_socket(link, ctx),
             // Given by `packet`, with the packet.
@@ -215,7 +191,8 @@ impl<W: Wire> EngineActor<W> {
     }
 
     fn answer_get(&mut self, control: Option<Control>, ctx: &mut Context<Self>) {
-        let Some(request) = self.requests.get.take().or_else(|| self.requests.arriving.take()) else {
+        let requests = self.requests();
+        let Some(request) = requests.get.take().or_else(|| requests.arriving.take()) else {
             return;
         };
         let is_taken = !matches!(control, Some(Control::Close | Control::Noop));
@@ -223,7 +200,7 @@ impl<W: Wire> EngineActor<W> {
             // Nothing is read behind these, nor taken from the outbox for them.
             Some(control @ (Control::Close | Control::Noop)) => {
                 self.farewell = false;
-                let mut body = std::mem::take(&mut self.last_words);
+                let mut body = std::mem::take(&mut self.transit().last_words);
                 if !body.is_empty() {
                     body.push(payload::SEPARATOR as u8);
                 }
@@ -241,7 +218,7 @@ impl<W: Wire> EngineActor<W> {
 
     fn write(&mut self, link: Link, control: Control) {
         let frame = ws::encode_text(control.text().as_bytes());
-        match &mut self.candidate {
+        match self.candidate() {
             Some(candidate) if candidate.link == link => {
                 candidate.out.extend_from_slice(&frame);
                 self.peer.wake();
@@ -251,7 +228,7 @@ impl<W: Wire> EngineActor<W> {
     }
 
     fn upgraded(&mut self, link: Link) {
-        let Some(candidate) = self.candidate.take() else {
+        let Some(candidate) = self.transit().candidate.take() else {
             return;
         };
         let (Line::Engine(line), Some(wire)) = (&self.peer.line, Rc::into_inner(candidate.wire)) else {
@@ -267,8 +244,10 @@ impl<W: Wire> EngineActor<W> {
     fn closed(&mut self, reason: Reason, ctx: &mut Context<Self>) {
         self.app.closed(reason);
         self.post_waits = false;
-        self.requests.post = None;
-        self.requests.get = None;
+        if let Some(transit) = &mut self.transit {
+            transit.requests.post = None;
+            transit.requests.get = None;
+        }
         // A socket is read until its other side has closed too, or the sweep cuts it off.
         self.over = self.peer.line.socket().is_none();
         if self.over && self.farewell {
@@ -284,11 +263,9 @@ impl<W: Wire> EngineActor<W> {
 
     /// Whether this GET was only to hear that its client has ended the session.
     pub(super) fn bid_farewell(&mut self) -> bool {
-        if !self.session.is_open() && self.farewell && self.requests.arriving.is_some() {
-            answer(
-                self.requests.arriving.take(),
-                Answered::Payload(Control::Noop.text().into()),
-            );
+        let arriving = &mut self.transit.get_or_insert_default().requests.arriving;
+        if !self.session.is_open() && self.farewell && arriving.is_some() {
+            answer(arriving.take(), Answered::Payload(Control::Noop.text().into()));
             self.farewell = false;
             self.over = true;
             self.peer.wake();
@@ -305,13 +282,16 @@ impl<W: Wire> EngineActor<W> {
         if !self.session.is_open() && self.peer.bytes() == 0 {
             self.input(Input::Drained, ctx);
         }
-        if self.post_waits && self.in_flight < self.desk.in_flight {
+        if self.post_waits && self.has_room() {
             self.post_waits = false;
             self.input(Input::PostEnded, ctx);
         }
         let due_ms = self.session.due_ms().unwrap_or(u64::MAX).min(self.app_due_ms());
         self.peer.due_ms.set(due_ms);
         self.set_alarm(due_ms, ctx);
+        if self.transit.as_ref().is_some_and(|transit| transit.is_idle()) {
+            self.transit = None;
+        }
     }
 
     /// Answers the GET from the outbox.
@@ -322,11 +302,11 @@ impl<W: Wire> EngineActor<W> {
         }
         let words = self.peer.take_payload(None, self.desk.payload.bytes);
         if self.peer.bytes() > 0 {
-            self.requests.answer_with(words);
+            self.requests().answer_with(words);
             return self.input(Input::GetAnswered, ctx);
         }
         // The end goes out with it: when the node shuts down, the client finds nobody to poll again.
-        self.last_words = words;
+        self.transit().last_words = words;
         self.input(Input::Drained, ctx);
     }
 
@@ -338,24 +318,22 @@ impl<W: Wire> EngineActor<W> {
 
     fn set_alarm(&mut self, due_ms: u64, ctx: &mut Context<Self>) {
         let polls = self.peer.line.socket().is_none() && due_ms < u64::MAX;
-        if self
-            .alarm
-            .as_ref()
-            .is_some_and(|(at_ms, _)| polls && *at_ms == due_ms)
-        {
-            return;
-        }
-        if let Some((_, alarm)) = self.alarm.take() {
-            ctx.cancel_future(alarm);
+        if let Some(transit) = &mut self.transit {
+            if transit.alarm.is_some_and(|(at_ms, _)| polls && at_ms == due_ms) {
+                return;
+            }
+            if let Some((_, alarm)) = transit.alarm.take() {
+                ctx.cancel_future(alarm);
+            }
         }
         if polls {
             let wait = Duration::from_millis(due_ms.saturating_sub(self.desk.hub.now_ms.get()));
             let alarm = ctx.run_later(wait, |act, ctx| {
-                act.alarm = None;
+                act.transit().alarm = None;
                 act.tick(ctx);
                 act.pump(ctx);
             });
-            self.alarm = Some((due_ms, alarm));
+            self.transit().alarm = Some((due_ms, alarm));
         }
     }
 
@@ -371,9 +349,9 @@ impl<W: Wire> EngineActor<W> {
 
     /// What others did to the connection: the shard closed or cut it, its request is gone.
     fn notice(&mut self, ctx: &mut Context<Self>, task: &mut TaskContext<'_>) {
+        let get = self.transit.as_mut().map(|transit| &mut transit.requests.get);
         let gone = |get: &mut oneshot::Sender<Answered>| get.poll_closed(task).is_ready();
-        if self.requests.get.as_mut().is_some_and(gone) {
-            self.requests.get = None;
+        if get.is_some_and(|get| get.take_if(gone).is_some()) {
             self.input(Input::GetAborted, ctx);
         }
         if self.peer.is(CLOSED) {
@@ -415,7 +393,11 @@ impl<W: Wire> ActorFuture<EngineActor<W>> for Life {
         }
         act.pump(ctx);
         // What was asked is still carried out: a message whose sender stops is not handled any more.
-        if !act.over || act.in_flight > 0 || !act.parting.is_empty() {
+        let parts = act
+            .transit
+            .as_ref()
+            .is_some_and(|transit| !transit.parting.is_empty());
+        if !act.over || act.in_flight > 0 || parts {
             return Poll::Pending;
         }
         ctx.stop();
@@ -437,7 +419,7 @@ impl<W: Wire> Drop for EngineActor<W> {
         if let Some(wire) = self.peer.line.socket() {
             wire.shutdown(true);
         }
-        if let Some(candidate) = &self.candidate {
+        if let Some(candidate) = self.candidate() {
             candidate.wire.shutdown(true);
         }
         self.desk.hub.remove(&self.peer);

@@ -9,6 +9,7 @@
 mod actor;
 mod requests;
 mod sockets;
+mod transit;
 
 pub use actor::EngineActor;
 pub use requests::{Answered, Attach, Poll, Push, Pushed};

@@ -62,15 +62,13 @@ pub struct Attach<W: Wire> {
 impl<W: Wire> Handler<Poll> for EngineActor<W> {
     type Result = ();
     fn handle(&mut self, Poll(answer): Poll, ctx: &mut Context<Self>) {
-        self.requests.arriving = Some(answer);
+        self.transit().requests.arriving = Some(answer);
         self.tick(ctx);
         if self.bid_farewell() {
             return;
         }
         self.input(Input::Get, ctx);
-        if let Some(answer) = self.requests.arriving.take() {
-            self.requests.get = Some(answer);
-        }
+        self.transit().requests.wait(|requests| &mut requests.get);
         self.pump(ctx);
         // Whoever polls is watched from now on: its connection may break.
         self.peer.wake();
@@ -80,11 +78,9 @@ impl<W: Wire> Handler<Poll> for EngineActor<W> {
 impl<W: Wire> Handler<Push> for EngineActor<W> {
     type Result = ();
     fn handle(&mut self, push: Push, ctx: &mut Context<Self>) {
-        self.requests.arriving = Some(push.answer);
+        self.transit().requests.arriving = Some(push.answer);
         self.input(Input::Post { octets: push.octets }, ctx);
-        if let Some(answer) = self.requests.arriving.take() {
-            self.requests.post = Some(answer);
-        }
+        self.transit().requests.wait(|requests| &mut requests.post);
     }
 }
 
@@ -93,11 +89,11 @@ impl<W: Wire> Handler<Pushed> for EngineActor<W> {
     fn handle(&mut self, pushed: Pushed, ctx: &mut Context<Self>) {
         match pushed {
             Pushed::TooLarge => {
-                self.requests.post = None;
+                self.transit().requests.post = None;
                 self.input(Input::PostTooLarge, ctx);
             }
             Pushed::Aborted => {
-                self.requests.post = None;
+                self.transit().requests.post = None;
                 self.input(Input::PostAborted, ctx);
             }
             Pushed::Body(body) => self.take_body(&body, ctx),
@@ -118,7 +114,7 @@ impl<W: Wire> EngineActor<W> {
         match payload::decode(body, self.desk.payload) {
             Ok(packets) => {
                 for packet in packets {
-                    if self.requests.post.is_none() {
+                    if self.transit().requests.post.is_none() {
                         // Something in it ended the session, or an upgrade was quicker.
                         return;
                     }
@@ -128,7 +124,7 @@ impl<W: Wire> EngineActor<W> {
                     }
                 }
                 // It is answered when there is room for the work of another one.
-                self.post_waits = self.requests.post.is_some();
+                self.post_waits = self.transit().requests.post.is_some();
             }
             Err(_) => self.input(Input::Malformed(Source::Post), ctx),
         }

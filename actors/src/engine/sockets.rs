@@ -78,15 +78,26 @@ impl<W: Wire> EngineActor<W> {
             out: BytesMut::from(&head[..]),
             early,
         };
-        let before = self.candidate.replace(Box::new(candidate));
-        self.arriving = before;
+        let transit = self.transit();
+        transit.arriving = transit.candidate.replace(candidate);
         self.input(Input::Attached(link), ctx);
-        if let Some(before) = self.arriving.take() {
+        let transit = self.transit();
+        if let Some(before) = transit.arriving.take() {
             // The one that was there first is not disturbed.
-            self.candidate = Some(before);
+            transit.candidate = Some(before);
         }
         self.pump(ctx);
         self.peer.wake();
+    }
+
+    /// The socket that is to take over from polling.
+    pub(super) fn candidate(&mut self) -> Option<&mut Candidate<W>> {
+        self.transit.as_mut()?.candidate.as_mut()
+    }
+
+    /// Whether more of what the client asks may be begun.
+    pub(super) fn has_room(&self) -> bool {
+        (self.in_flight as usize) < self.desk.in_flight
     }
 
     /// Reads from the socket that carries the session. Ready when it is over.
@@ -95,15 +106,15 @@ impl<W: Wire> EngineActor<W> {
         let Some(wire) = peer.line.socket() else {
             return Poll::Pending;
         };
-        if !self.early.is_empty() {
-            let mut early = std::mem::take(&mut self.early);
+        if let Some(transit) = &mut self.transit {
+            let mut early = std::mem::take(&mut transit.early);
             self.take(&mut early, ctx);
         }
         for _ in 0..READS_A_TURN {
             if peer.is(CLOSED) {
                 return Poll::Ready(());
             }
-            if self.in_flight >= self.desk.in_flight {
+            if !self.has_room() {
                 // One of the answers lets it read on.
                 return Poll::Pending;
             }
@@ -173,16 +184,16 @@ impl<W: Wire> EngineActor<W> {
         if !self.write_candidate(task) {
             return;
         }
+        let desk = self.desk.clone();
         for _ in 0..READS_A_TURN {
-            let Some(candidate) = &mut self.candidate else {
+            let Some(candidate) = self.candidate() else {
                 return;
             };
             let (link, wire) = (candidate.link, candidate.wire.clone());
             let mut heard = None;
             if candidate.early.is_empty() {
                 let decoder = &mut candidate.decoder;
-                match self
-                    .desk
+                match desk
                     .hub
                     .read_once(&wire, task, |bytes| heard = Some(decode(decoder, bytes)))
                 {
@@ -222,14 +233,14 @@ impl<W: Wire> EngineActor<W> {
 
     /// Writes what waits for the socket that is to take over. Returns whether there is one that may be read from.
     fn write_candidate(&mut self, task: &mut TaskContext<'_>) -> bool {
-        self.candidate
-            .as_mut()
+        self.candidate()
             .is_some_and(|candidate| candidate.write(task).is_ready())
     }
 
     /// Tells sockets that they are not wanted.
     pub(super) fn see_off(&mut self, task: &mut TaskContext<'_>) {
-        self.parting.retain_mut(|candidate| {
+        let Some(transit) = &mut self.transit else { return };
+        transit.parting.retain_mut(|candidate| {
             let is_told = candidate.write(task).is_ready();
             if is_told {
                 candidate.wire.shutdown(true);
@@ -245,14 +256,13 @@ impl<W: Wire> EngineActor<W> {
 
     /// Closes a socket that carries nothing yet, or nothing more.
     pub(super) fn close_socket(&mut self, link: Link, ctx: &mut Context<Self>) {
-        let is_it = |candidate: &mut Box<Candidate<W>>| candidate.link == link;
-        let unwanted = self
-            .arriving
-            .take_if(is_it)
-            .or_else(|| self.candidate.take_if(is_it));
+        let is_it = |candidate: &mut Candidate<W>| candidate.link == link;
+        let transit = self.transit();
+        let unwanted = transit.arriving.take_if(is_it);
+        let unwanted = unwanted.or_else(|| transit.candidate.take_if(is_it));
         if let Some(mut candidate) = unwanted {
             candidate.out.extend_from_slice(&ws::close_reply(None));
-            return self.part_with(*candidate, ctx);
+            return self.part_with(candidate, ctx);
         }
         if self.has_taken_over(link) {
             self.desk.hub.close(&self.peer, CloseCode::Normal, "");
@@ -261,16 +271,21 @@ impl<W: Wire> EngineActor<W> {
 
     fn part_with(&mut self, candidate: Candidate<W>, ctx: &mut Context<Self>) {
         let link = candidate.link;
-        self.parting.push(candidate);
-        if self.parting.len() > PARTING_MAX {
-            self.parting.remove(0).wire.shutdown(true);
+        let parting = &mut self.transit().parting;
+        parting.push(candidate);
+        if parting.len() > PARTING_MAX {
+            parting.remove(0).wire.shutdown(true);
         }
         // One that takes nothing must not keep the session's actor.
         ctx.run_later(PARTING, move |act, _| {
-            for candidate in act.parting.extract_if(.., |candidate| candidate.link == link) {
+            for candidate in act
+                .transit()
+                .parting
+                .extract_if(.., |candidate| candidate.link == link)
+            {
                 candidate.wire.shutdown(true);
-                act.peer.wake();
             }
+            act.peer.wake();
         });
         self.peer.wake();
     }

@@ -58,8 +58,8 @@ impl Session {
                 if polling.post {
                     effects.push(Effect::AbortPost(Fault::BadRequest));
                 }
-                if let Some(Upgrade { link, .. }) = polling.upgrade {
-                    effects.push(Effect::CloseSocket(link));
+                if let Some(Upgrade { link, .. }) = polling.upgrade.as_deref() {
+                    effects.push(Effect::CloseSocket(*link));
                 }
             }
         }

@@ -29,7 +29,7 @@ use std::mem;
 /// How often a waiting GET is ended while an upgrade is under way, as the stock server does.
 const NOOP_EVERY_MS: u64 = 100;
 
-/// One session of one client. No heap, no timers: whoever owns it calls [`Session::handle`] with [`Input::Tick`], each
+/// One session of one client. No timers: whoever owns it calls [`Session::handle`] with [`Input::Tick`], each
 /// 100 ms while [`Carrier::Polling`], else when [`Session::due_ms`] says.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -53,7 +53,8 @@ struct Polling {
     post: bool,
     /// A ping is due that found no GET waiting.
     ping_due: bool,
-    upgrade: Option<Upgrade>,
+    /// Apart, so that a session on its socket is small.
+    upgrade: Option<Box<Upgrade>>,
 }
 
 #[derive(Clone, Debug)]
@@ -137,7 +138,7 @@ impl Session {
     pub fn due_ms(&self) -> Option<u64> {
         let upgrade = match &self.state {
             State::Closed => return None,
-            State::Polling(polling) => polling.upgrade.as_ref(),
+            State::Polling(polling) => polling.upgrade.as_deref(),
             State::Socket { .. } => None,
         };
         let life = match self.life {
@@ -222,11 +223,11 @@ impl Session {
     fn attach(&mut self, link: Link, now_ms: u64, timing: &Timing, effects: &mut Vec<Effect>) {
         match &mut self.state {
             State::Polling(polling) if polling.upgrade.is_none() => {
-                polling.upgrade = Some(Upgrade {
+                polling.upgrade = Some(Box::new(Upgrade {
                     link,
                     until_ms: now_ms + u64::from(timing.upgrade_timeout_ms),
                     noop_ms: None,
-                });
+                }));
             }
             // The one that is there is not disturbed: who knows the session's id cannot end it so.
             State::Polling(_) | State::Socket { .. } | State::Closed => {
