@@ -11,6 +11,7 @@ use crate::{
         },
         event::{Draft, Event, Receipt},
         fault::CloseCode,
+        frames::Frames,
         position::Position,
         presence::{Card, Secret},
         protocol::{Protocol, Rooms},
@@ -75,7 +76,7 @@ pub struct Peer<W> {
     pub line: Line<W>,
     /// Who reads for it or takes its frames, to be woken.
     pub task: RefCell<Option<Waker>>,
-    queue: RefCell<VecDeque<Bytes>>,
+    queue: RefCell<Frames>,
     /// Bytes of the first frame that are already written.
     written: Cell<usize>,
     bytes: Cell<usize>,
@@ -380,14 +381,10 @@ impl<W: Wire> Peer<W> {
                 Err(_) => return Flushed::Broken,
             }
         }
-        // An idle connection holds no buffer; a busy one keeps a small one.
-        if queue.capacity() > 16 || self.is(CLOSING) {
-            *queue = VecDeque::new();
-        }
         Flushed::Empty
     }
 
-    fn advance(&self, queue: &mut VecDeque<Bytes>, bytes: usize) {
+    fn advance(&self, queue: &mut Frames, bytes: usize) {
         self.bytes.set(self.bytes.get() - bytes);
         let mut done = self.written.get() + bytes;
         while let Some(first) = queue.front() {
@@ -422,9 +419,6 @@ impl<W: Wire> Peer<W> {
             self.bytes.set(self.bytes.get() - frames.len());
             queue.pop_front();
         }
-        if queue.is_empty() {
-            *queue = VecDeque::new();
-        }
         body
     }
 
@@ -440,9 +434,6 @@ impl<W: Wire> Peer<W> {
             chunk.push(next);
         }
         self.bytes.set(self.bytes.get() - bytes);
-        if queue.is_empty() {
-            *queue = VecDeque::new();
-        }
         Some(if chunk.len() == 1 {
             chunk.swap_remove(0)
         } else {
@@ -451,10 +442,13 @@ impl<W: Wire> Peer<W> {
     }
 }
 
-fn write_once<W: Wire>(wire: &W, queue: &VecDeque<Bytes>, written: usize) -> io::Result<usize> {
+fn write_once<W: Wire>(wire: &W, queue: &Frames, written: usize) -> io::Result<usize> {
+    if let Frames::One(frame) = queue {
+        return wire.try_write_vectored(&[IoSlice::new(&frame[written..])]);
+    }
     let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];
     let mut count = 0;
-    for (slice, frame) in slices.iter_mut().zip(queue) {
+    for (slice, frame) in slices.iter_mut().zip(queue.iter()) {
         *slice = IoSlice::new(if count == 0 { &frame[written..] } else { frame });
         count += 1;
     }

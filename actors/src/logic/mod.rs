@@ -4,6 +4,7 @@ pub mod bus_log;
 pub mod engine_io;
 pub mod event;
 pub mod fault;
+pub mod frames;
 pub mod known;
 pub mod merging;
 pub mod position;
