@@ -12,10 +12,8 @@ use tokio::net::TcpStream;
 pub struct TcpWire(TcpStream);
 
 impl TcpWire {
-    /// Takes a connection over. Small frames are sent at once.
+    /// Takes a connection over. Small frames are sent at once: it was told so when it was accepted.
     pub fn new(stream: TcpStream) -> Self {
-        // Only a socket that is gone already refuses, and reading will tell.
-        let _ = stream.set_nodelay(true);
         Self(stream)
     }
 }
