@@ -334,7 +334,7 @@ fn subscribed_kind(name: &str) -> Option<&str> {
 /// The first argument.
 fn first<T: DeserializeOwned>(args: &RawValue) -> Result<T, Fault> {
     let refused = |why: String| Fault::new(Code::BadRequest, why);
-    let args: Vec<Box<RawValue>> =
+    let args: Vec<&RawValue> =
         serde_json::from_str(args.get()).map_err(|error| refused(error.to_string()))?;
     let first = args
         .first()

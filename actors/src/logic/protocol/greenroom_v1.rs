@@ -1,7 +1,9 @@
 //! `greenroom.v1`: one JSON object a text frame, in both directions.
 
 use super::{
-    Answer, Ask, Command, Publication, Rooms, View, push_event_fields, push_json_str, push_receipt_fields,
+    Answer, Ask, Command, Publication, Rooms, View,
+    answers::{push_fault, push_fields},
+    push_event_fields,
 };
 use crate::logic::{
     fault::{Code, Fault},
@@ -162,41 +164,16 @@ pub(super) fn answer(answer: &Answer<'_>, reference: Option<&RawValue>) -> Bytes
     if let Some(reference) = reference {
         let _ = write!(json, ",\"ref\":{}", reference.get());
     }
-    push_answer_fields(&mut json, answer);
+    push_own_fields(&mut json, answer);
     json.push(b'}');
     ws::encode_text(&json)
 }
 
-fn push_answer_fields(json: &mut Vec<u8>, answer: &Answer<'_>) {
+fn push_own_fields(json: &mut Vec<u8>, answer: &Answer<'_>) {
     match answer {
-        Answer::Joined {
-            rooms,
-            position,
-            recovered,
-        } => {
-            push_rooms(json, rooms);
-            let _ = write!(json, ",\"position\":\"{position}\",\"recovered\":{recovered}");
-        }
-        Answer::Left { rooms } => push_rooms(json, rooms),
-        Answer::Published(receipt) => {
-            json.push(b',');
-            push_receipt_fields(json, &receipt.id, &receipt.offsets);
-        }
-        Answer::Presence { room, members } => {
-            let _ = write!(
-                json,
-                ",\"room\":\"{room}\",\"count\":{},\"members\":",
-                members.len()
-            );
-            let _ = serde_json::to_writer(json, members);
-        }
-        Answer::Pong => {}
         Answer::Error(fault) => {
-            let _ = write!(json, ",\"code\":\"{}\",\"message\":", fault.code.row().name);
-            push_json_str(json, &fault.message);
-            if let Some(details) = &fault.details {
-                let _ = write!(json, ",\"details\":{details}");
-            }
+            json.push(b',');
+            push_fault(json, fault);
         }
         Answer::Notice { notice, position } => {
             json.extend_from_slice(b",\"event\":\"greenroom\",\"data\":");
@@ -205,18 +182,6 @@ fn push_answer_fields(json: &mut Vec<u8>, answer: &Answer<'_>) {
                 let _ = write!(json, ",\"position\":\"{position}\"");
             }
         }
-    }
-}
-
-fn push_rooms(json: &mut Vec<u8>, rooms: &Rooms) {
-    match rooms {
-        Rooms::One(room) => {
-            json.extend_from_slice(b",\"room\":");
-            push_json_str(json, room);
-        }
-        Rooms::Many(rooms) => {
-            json.extend_from_slice(b",\"rooms\":");
-            let _ = serde_json::to_writer(json, rooms);
-        }
+        _ => push_fields(json, answer),
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! Every frame is one of WebSocket, or several where bytes are attached; a transport that is none takes them apart.
 
-use super::{Answer, Rooms, View, push_json_str, push_receipt_fields};
+use super::{
+    Answer, View,
+    answers::{push_fault, push_fields},
+};
 use crate::logic::{
     event::Payload,
     position::Position,
@@ -12,7 +15,6 @@ use crate::logic::{
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use std::io::Write as _;
 
 /// A message in frames.
 pub fn frames(message: &Message) -> Bytes {
@@ -70,56 +72,15 @@ pub fn answer(answer: &Answer<'_>, reference: Option<&RawValue>) -> Option<Bytes
     } else {
         b"true"
     });
+    if let Answer::Error(fault) = answer {
+        json.extend_from_slice(b",\"error\":{");
+        push_fault(&mut json, fault);
+        json.push(b'}');
+    }
     push_fields(&mut json, answer);
     json.extend_from_slice(b"}]");
     let json = String::from_utf8(json).unwrap_or_default();
     Some(frames(&encode::ack(None, id, &json)))
-}
-
-fn push_fields(json: &mut Vec<u8>, answer: &Answer<'_>) {
-    match answer {
-        Answer::Joined {
-            rooms,
-            position,
-            recovered,
-        } => {
-            push_rooms(json, rooms);
-            let _ = write!(json, ",\"position\":\"{position}\",\"recovered\":{recovered}");
-        }
-        Answer::Left { rooms } => push_rooms(json, rooms),
-        Answer::Published(receipt) => {
-            json.push(b',');
-            push_receipt_fields(json, &receipt.id, &receipt.offsets);
-        }
-        Answer::Presence { room, members } => {
-            let count = members.len();
-            let _ = write!(json, ",\"room\":\"{room}\",\"count\":{count},\"members\":");
-            let _ = serde_json::to_writer(json, members);
-        }
-        Answer::Error(fault) => {
-            let name = fault.code.row().name;
-            let _ = write!(json, ",\"error\":{{\"code\":\"{name}\",\"message\":");
-            push_json_str(json, &fault.message);
-            if let Some(details) = &fault.details {
-                let _ = write!(json, ",\"details\":{details}");
-            }
-            json.push(b'}');
-        }
-        Answer::Pong | Answer::Notice { .. } => {}
-    }
-}
-
-fn push_rooms(json: &mut Vec<u8>, rooms: &Rooms) {
-    match rooms {
-        Rooms::One(room) => {
-            json.extend_from_slice(b",\"room\":");
-            push_json_str(json, room);
-        }
-        Rooms::Many(rooms) => {
-            json.extend_from_slice(b",\"rooms\":");
-            let _ = serde_json::to_writer(json, rooms);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -129,7 +90,7 @@ mod tests {
         event::{Event, EventName, Place},
         fault::{Code, Fault},
         position::Life,
-        protocol::{Member, Notice, Protocol, event_frame, shared_frame},
+        protocol::{Member, Notice, Protocol, Rooms, event_frame, shared_frame},
         room_name::RoomName,
     };
     use serde_json::json;
