@@ -1,5 +1,5 @@
-//! A server for the public test suites of Engine.IO and Socket.IO, which want one on port 3000 that echoes:
-//! `scripts/conformance.sh` runs them. It shows too how a program adds namespaces of its own to a node.
+//! A server for the public test suites of RFC 6455, Engine.IO and Socket.IO, which want one that echoes, on port 3000:
+//! `scripts/conformance.sh` runs them. It shows too how a program adds namespaces and protocols of its own to a node.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -11,11 +11,15 @@ use greenroom::actors::logic::engine_io::Reason;
 use greenroom::actors::logic::ws;
 use greenroom::actors::ports::Wire;
 use greenroom::actors::socket_io::{Asked, Handler, Socket, Work};
+use greenroom::actors::speaker::{Client, Speaker};
 use greenroom::config::Config;
 use greenroom::extensions::{Extensions, HandlerOf};
 use greenroom::ids;
 use greenroom::node::{Node, embedded_bus};
 use serde_json::value::RawValue;
+
+/// The largest message of the suite of RFC 6455.
+const MESSAGE_BYTES: usize = 16 << 20;
 
 /// Sends every message back.
 struct Echo;
@@ -36,6 +40,16 @@ impl<W: Wire> App<W> for Echo {
     }
 
     fn closed(&mut self, _: Reason) {}
+}
+
+impl<W: Wire> Speaker<W> for Echo {
+    fn text(&mut self, text: &str, client: &Client<W>) {
+        client.text(text);
+    }
+
+    fn bytes(&mut self, bytes: &[u8], client: &Client<W>) {
+        client.bytes(bytes);
+    }
 }
 
 /// Tells each client what it said when it connected, and sends its events back.
@@ -63,23 +77,36 @@ impl<W: Wire> Handler<W> for Mirror {
     }
 }
 
+/// What the suites want of a node.
+pub fn configure(config: &mut Config) {
+    config.socketio.ping_interval_ms = 300;
+    config.socketio.ping_timeout_ms = 200;
+    config.socketio.connect_timeout_ms = 1_000;
+    config.limits.frame_bytes = MESSAGE_BYTES;
+    config.limits.message_bytes = MESSAGE_BYTES;
+    config.rooms.outbox_bytes = 2 * MESSAGE_BYTES;
+}
+
+/// What echoes, and where.
+pub fn extensions() -> Extensions {
+    let mirror: HandlerOf = Arc::new(|_| Rc::new(Mirror));
+    let namespaces = ["/", "/custom"].map(|name| (name.to_owned(), mirror.clone()));
+    Extensions {
+        namespaces: namespaces.into(),
+        engines: vec![("/engine.io/".into(), Arc::new(|_| Box::new(Echo)))],
+        sockets: vec![("/echo".into(), Arc::new(|_| Box::new(Echo)))],
+    }
+}
+
 fn main() -> anyhow::Result<()> {
     let mut config = Config {
         listen: ([127, 0, 0, 1], 3000).into(),
         ..Config::default()
     };
-    config.socketio.ping_interval_ms = 300;
-    config.socketio.ping_timeout_ms = 200;
-    config.socketio.connect_timeout_ms = 1_000;
-    let mirror: HandlerOf = Arc::new(|_| Rc::new(Mirror));
-    let namespaces = ["/", "/custom"].map(|name| (name.to_owned(), mirror.clone()));
-    let extensions = Extensions {
-        namespaces: namespaces.into(),
-        engines: vec![("/engine.io/".into(), Arc::new(|_| Box::new(Echo)))],
-    };
+    configure(&mut config);
     System::new().block_on(async move {
         let bus = embedded_bus(&config);
-        let node = Node::start_with(config, bus, extensions).await?;
+        let node = Node::start_with(config, bus, extensions()).await?;
         node.run(async {
             // Whoever started it ends it.
             let _ = tokio::signal::ctrl_c().await;

@@ -4,7 +4,11 @@
 //! socket once. No timer, no wake-up, no message a delivery. All of it survives a panic of the RoomRegistry.
 
 use crate::{
-    logic::{fault::CloseCode, presence::SessionId},
+    logic::{
+        fault::CloseCode,
+        presence::SessionId,
+        ws::{self, Violation},
+    },
     messages::PeerKey,
     peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Peer},
     ports::Wire,
@@ -184,6 +188,23 @@ impl<W: Wire> Hub<W> {
         peer.queue_close(code, &text);
         peer.cut_off_ms.set(self.now_ms.get() + self.close_ms);
         self.mark(peer);
+    }
+
+    /// Closes the connection of a client that broke RFC 6455 or its limits.
+    pub(crate) fn refuse(&self, peer: &Rc<Peer<W>>, Violation { code, why }: Violation) {
+        let code = match code {
+            1009 => CloseCode::TooBig,
+            1007 => CloseCode::InvalidUtf8,
+            _ => CloseCode::ProtocolError,
+        };
+        self.close(peer, code, why);
+    }
+
+    /// Answers a client's close frame with its own code, as RFC 6455 section 5.5.1 asks.
+    pub(crate) fn close_back(&self, peer: &Rc<Peer<W>>, code: Option<u16>) {
+        self.send(peer, ws::close_reply(code));
+        peer.set(CLOSING);
+        peer.cut_off_ms.set(self.now_ms.get() + self.close_ms);
     }
 
     fn mark(&self, peer: &Rc<Peer<W>>) {

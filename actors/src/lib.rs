@@ -13,6 +13,7 @@ pub mod reply;
 pub mod room_registry;
 pub mod session;
 pub mod socket_io;
+pub mod speaker;
 pub mod stats;
 pub mod supervise;
 #[cfg(any(test, feature = "testing"))]

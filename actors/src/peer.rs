@@ -321,7 +321,7 @@ impl<W: Wire> Peer<W> {
     pub(crate) fn queue_close(&self, code: CloseCode, reason: &str) {
         let mut queue = self.queue.borrow_mut();
         let frame = match self.protocol {
-            Protocol::GreenroomV1 => Some(ws::close_frame(code.wire().0, reason)),
+            Protocol::GreenroomV1 | Protocol::Own => Some(ws::close_frame(code.wire().0, reason)),
             // Its clients know the codes of the WebSocket itself only.
             Protocol::SocketIo => Some(match code {
                 CloseCode::ProtocolError | CloseCode::InvalidUtf8 | CloseCode::TooBig => {

@@ -15,7 +15,7 @@ use crate::{
         protocol::{self, Answer, Ask, Command, Publication, Rooms, greenroom_v1},
         publication::{self, Stamp},
         room_name::RoomName,
-        ws::{self, Decoder, Incoming, Violation},
+        ws::{self, Decoder, Incoming},
     },
     messages::{Join, Leave, Publish},
     peer::{CLOSED, CLOSING, Line, Peer},
@@ -171,13 +171,8 @@ impl<W: Wire> SessionActor<W> {
             }
             self.input(input, ctx);
         }
-        if let Err(Violation { code, why }) = fed {
-            let code = match code {
-                1009 => CloseCode::TooBig,
-                1007 => CloseCode::InvalidUtf8,
-                _ => CloseCode::ProtocolError,
-            };
-            self.desk.hub.close(&self.peer, code, why);
+        if let Err(violation) = fed {
+            self.desk.hub.refuse(&self.peer, violation);
         }
     }
 
@@ -190,14 +185,7 @@ impl<W: Wire> SessionActor<W> {
                 .desk
                 .hub
                 .close(&self.peer, CloseCode::Unsupported, "text frames only"),
-            Input::Close(code) => {
-                // The client's own code goes back, as RFC 6455 section 5.5.1 asks.
-                self.desk.hub.send(&self.peer, ws::close_reply(code));
-                self.peer.set(CLOSING);
-                self.peer
-                    .cut_off_ms
-                    .set(self.desk.hub.now_ms.get() + self.desk.hub.close_ms);
-            }
+            Input::Close(code) => self.desk.hub.close_back(&self.peer, code),
         }
     }
 

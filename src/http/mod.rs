@@ -115,7 +115,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(error::not_found));
 }
 
-/// The doors of Engine.IO: that of Socket.IO, and those of an embedding program.
+/// The doors of Engine.IO: that of Socket.IO, and those of an embedding program; and its plain WebSockets.
 fn engine_routes(config: &mut web::ServiceConfig, extensions: &Extensions) {
     let socket_io: socketio::Begins = Arc::new(socketio::socket_io);
     let doors = [("/socket.io/", &socket_io)].into_iter();
@@ -130,6 +130,10 @@ fn engine_routes(config: &mut web::ServiceConfig, extensions: &Extensions) {
             let begins = ThinData(begins.clone());
             config.service(web::resource(path).app_data(begins).to(socketio::engine));
         }
+    }
+    for (path, speaks) in &extensions.sockets {
+        let resource = at(path).app_data(ThinData(speaks.clone()));
+        config.service(resource.route(web::get().to(ws::open_own)));
     }
 }
 

@@ -18,6 +18,7 @@ use greenroom_actors::engine::{App, Attach, EngineActor};
 use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::peer::Line;
 use greenroom_actors::session::SessionActor;
+use greenroom_actors::speaker::{Client, Speaker, SpeakerActor};
 use tokio::net::TcpStream;
 
 use super::patience::Patience;
@@ -39,6 +40,8 @@ pub struct TakeOver {
 pub enum Becomes {
     /// A session of `greenroom.v1`.
     GreenroomV1,
+    /// A WebSocket of an embedding program, with what speaks over it.
+    Own(Box<dyn Speaker<TcpWire>>),
     /// A session of Engine.IO, with what speaks over it.
     Engine(Box<dyn App<TcpWire>>),
     /// The socket of a session that has polled until now, perhaps in another thread.
@@ -106,28 +109,32 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
     let stream = parts.io.into_inner();
     let mut first = parts.write_buf.to_vec();
     first.extend_from_slice(&head(response));
-    let (protocol, line, app) = match take_over.becomes {
-        Becomes::GreenroomV1 => (Protocol::GreenroomV1, Line::Socket(TcpWire::new(stream)), None),
-        Becomes::Engine(app) => (
-            Protocol::SocketIo,
-            Line::Engine(TcpWire::new(stream).into()),
-            Some(app),
-        ),
-        Becomes::Attached(session) => return attach(&session, stream, first.into(), parts.read_buf.to_vec()),
-    };
     let desk = &here.thread.desk;
-    let peer = desk.hub.add(here.peer(protocol, line));
-    tracing::debug!(session = %peer.card().id, address = ?take_over.address, "connected");
-    desk.hub.send(&peer, first.into());
-    let early = into_exact(parts.read_buf);
-    match app {
-        Some(app) => {
+    let early = &parts.read_buf;
+    let connect = |protocol, line, first: Vec<u8>| {
+        let peer = desk.hub.add(here.peer(protocol, line));
+        tracing::debug!(session = %peer.card().id, address = ?take_over.address, "connected");
+        desk.hub.send(&peer, first.into());
+        peer
+    };
+    match take_over.becomes {
+        Becomes::GreenroomV1 => {
+            let line = Line::Socket(TcpWire::new(stream));
+            let peer = connect(Protocol::GreenroomV1, line, first);
+            SessionActor::new(peer, desk.clone(), into_exact(early)).start();
+        }
+        Becomes::Own(speaker) => {
+            let line = Line::Socket(TcpWire::new(stream));
+            let (peer, hub) = (connect(Protocol::Own, line, first), desk.hub.clone());
+            SpeakerActor::new(Client { peer, hub }, speaker, desk.frames, into_exact(early)).start();
+        }
+        Becomes::Engine(app) => {
+            let line = Line::Engine(TcpWire::new(stream).into());
+            let peer = connect(Protocol::SocketIo, line, first);
             desk.hub.send(&peer, socketio::open_frame(here));
-            EngineActor::websocket(peer, here.thread.engine.clone(), app, early).start();
+            EngineActor::websocket(peer, here.thread.engine.clone(), app, into_exact(early)).start();
         }
-        None => {
-            SessionActor::new(peer, desk.clone(), early).start();
-        }
+        Becomes::Attached(session) => attach(&session, stream, first.into(), early.to_vec()),
     }
 }
 
@@ -144,7 +151,7 @@ fn attach(session: &socketio::Session, stream: TcpStream, head: Bytes, early: Ve
 }
 
 /// Bytes that came with the handshake; the large buffer of the HTTP server is given back.
-fn into_exact(read: BytesMut) -> BytesMut {
+fn into_exact(read: &BytesMut) -> BytesMut {
     if read.is_empty() {
         BytesMut::new()
     } else {

@@ -1,5 +1,6 @@
-//! The plain WebSocket's door.
+//! The doors of the plain WebSocket.
 
+use actix_web::web::ThinData;
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{HandshakeError, handshake_with_protocols};
 use greenroom_actors::logic::fault::{Code, Fault};
@@ -7,6 +8,7 @@ use greenroom_actors::logic::fault::{Code, Fault};
 use super::ApiError;
 use super::shapes::{ErrorShape, Here};
 use super::upgrade::{Becomes, TakeOver};
+use crate::extensions::Speaks;
 
 /// The sub-protocol.
 const GREENROOM_V1: &str = "greenroom.v1";
@@ -23,10 +25,28 @@ const GREENROOM_V1: &str = "greenroom.v1";
 )]
 pub async fn open(here: Here, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    let mut response = handshake_with_protocols(&request, &[GREENROOM_V1]).map_err(|error| refuse(&error))?;
+    shake_hands(&request, &[GREENROOM_V1], Becomes::GreenroomV1)
+}
+
+/// Opens a WebSocket on which an embedding program speaks.
+pub async fn open_own(
+    here: Here,
+    speaks: ThinData<Speaks>,
+    request: HttpRequest,
+) -> Result<HttpResponse, ApiError> {
+    here.check_open()?;
+    shake_hands(&request, &[], Becomes::Own(speaks(&here.thread)))
+}
+
+fn shake_hands(
+    request: &HttpRequest,
+    protocols: &[&str],
+    becomes: Becomes,
+) -> Result<HttpResponse, ApiError> {
+    let mut response = handshake_with_protocols(request, protocols).map_err(|error| refuse(&error))?;
     let mut response = response.finish();
     response.extensions_mut().insert(TakeOver {
-        becomes: Becomes::GreenroomV1,
+        becomes,
         address: request.peer_addr(),
     });
     Ok(response)

@@ -148,23 +148,15 @@ impl<W: Wire> EngineActor<W> {
         match frame {
             Frame::Ping(payload) => self.desk.hub.send(&self.peer, ws::pong_frame(payload)),
             Frame::Close(code) => {
-                self.desk.hub.send(&self.peer, ws::close_reply(*code));
-                self.peer.set(CLOSING);
-                let grace = self.desk.hub.now_ms.get() + self.desk.hub.close_ms;
-                self.peer.cut_off_ms.set(grace);
+                self.desk.hub.close_back(&self.peer, *code);
                 self.input(Input::SocketClosed(self.carrier), ctx);
             }
             frame => self.message(Source::Socket(self.carrier), frame, ctx),
         }
     }
 
-    fn violated(&mut self, Violation { code, why }: Violation, ctx: &mut Context<Self>) {
-        let code = match code {
-            1009 => CloseCode::TooBig,
-            1007 => CloseCode::InvalidUtf8,
-            _ => CloseCode::ProtocolError,
-        };
-        self.desk.hub.close(&self.peer, code, why);
+    fn violated(&mut self, violation: Violation, ctx: &mut Context<Self>) {
+        self.desk.hub.refuse(&self.peer, violation);
         self.input(Input::SocketFailed(self.carrier), ctx);
     }
 

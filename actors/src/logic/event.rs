@@ -46,8 +46,8 @@ pub struct Event {
     pub about: Option<Box<str>>,
     /// When the node accepted it, milliseconds since 1970.
     pub ts_ms: i64,
-    /// The shared frames, one a protocol, each encoded by whoever needs it first.
-    frames: [OnceLock<Bytes>; Protocol::COUNT],
+    /// The shared frames, one a form, each encoded by whoever needs it first.
+    frames: [OnceLock<Bytes>; Protocol::FORMS],
 }
 
 /// Where an event stands in one room.
@@ -123,7 +123,7 @@ impl Event {
 
     /// The frame that every client of this protocol gets, encoded once.
     pub fn frame(&self, protocol: Protocol) -> Bytes {
-        self.frames[protocol as usize]
+        self.frames[protocol.form()]
             .get_or_init(|| protocol::shared_frame(self, protocol))
             .clone()
     }

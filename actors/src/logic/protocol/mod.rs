@@ -20,16 +20,28 @@ use serde_json::value::RawValue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `greenroom.v1`: JSON text frames over a plain WebSocket.
-    GreenroomV1 = 0,
+    GreenroomV1,
     /// Server-sent events.
-    Sse = 1,
+    Sse,
     /// Socket.IO, over whatever Engine.IO has.
-    SocketIo = 2,
+    SocketIo,
+    /// An embedding program's own, over a plain WebSocket: the node itself says nothing in it, and the events of rooms
+    /// are those of `greenroom.v1`.
+    Own,
 }
 
 impl Protocol {
-    /// How many there are.
-    pub const COUNT: usize = 3;
+    /// How many forms an event has.
+    pub const FORMS: usize = 3;
+
+    /// Which of them it has here.
+    pub fn form(self) -> usize {
+        match self {
+            Self::GreenroomV1 | Self::Own => 0,
+            Self::Sse => 1,
+            Self::SocketIo => 2,
+        }
+    }
 }
 
 /// What a client asks of its connection. Names are not checked yet.
@@ -185,7 +197,7 @@ pub fn shared_frame(event: &Event, protocol: Protocol) -> Bytes {
 /// The frame of an event with this position.
 pub fn event_frame(view: View<'_>, position: &Position, protocol: Protocol) -> Bytes {
     match protocol {
-        Protocol::GreenroomV1 => greenroom_v1::event(view, position),
+        Protocol::GreenroomV1 | Protocol::Own => greenroom_v1::event(view, position),
         Protocol::Sse => sse::event(view, position),
         Protocol::SocketIo => socket_io::event(view, position),
     }
@@ -197,6 +209,7 @@ pub fn answer_frame(answer: &Answer<'_>, reference: Option<&RawValue>, protocol:
         Protocol::GreenroomV1 => Some(greenroom_v1::answer(answer, reference)),
         Protocol::Sse => sse::answer(answer),
         Protocol::SocketIo => socket_io::answer(answer, reference),
+        Protocol::Own => None,
     }
 }
 
