@@ -28,8 +28,19 @@ pub enum Kind {
     Stalled { clients: usize, rate: f64 },
     /// One frame that announces far more than it should.
     GiantFrame,
+    /// Actors and their messages, without a network.
+    Inside(Inside),
     /// Clients that come back and want what they missed.
     Resume { clients: usize, missed: u32 },
+}
+
+/// What is measured of the actors themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inside {
+    /// What a message costs.
+    Messages,
+    /// How soon a worker that panicked serves again.
+    Restart,
 }
 
 /// How large a load is.
@@ -111,6 +122,7 @@ const fn cpu(target: Target) -> Measure {
 const ROOMS: &str = "Rooms, one node";
 const HARD: &str = "Hard clients";
 const ACCEPTANCE: &str = "Acceptance";
+const INSIDE: &str = "Inside the node";
 
 const BOTH_FLOORS: &[&str] = &[FLOOR, COALESCING];
 const THE_FLOOR: &[&str] = &[FLOOR];
@@ -248,6 +260,49 @@ pub const CASES: &[Case] = &[
                 Target::AtMost(0.0),
             ),
             EXACT,
+        ],
+    },
+    Case {
+        name: "messages",
+        group: INSIDE,
+        about: "typed messages to a supervised worker, each answered",
+        kind: Kind::Inside(Inside::Messages),
+        floors: &[],
+        measures: &[
+            measure(
+                "same_thread_us",
+                "same thread, one after the other, us each",
+                Target::AtMost(0.5),
+            ),
+            measure(
+                "across_us",
+                "another thread, 256 on their way, us each",
+                Target::AtMost(5.0),
+            ),
+            measure(
+                "across_round_trip_us",
+                "another thread, one after the other, us each",
+                Target::Open,
+            ),
+        ],
+    },
+    Case {
+        name: "restart",
+        group: INSIDE,
+        about: "a worker panics on the first of 65 queued messages",
+        kind: Kind::Inside(Inside::Restart),
+        floors: &[],
+        measures: &[
+            measure(
+                "serving_again_us",
+                "from the panic to all the others answered, us",
+                Target::AtMost(1_000.0),
+            ),
+            measure(
+                "lost",
+                "queued messages lost, beside the one",
+                Target::AtMost(0.0),
+            ),
         ],
     },
     Case {

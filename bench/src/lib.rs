@@ -2,7 +2,8 @@
 //!
 //! Below the command line: `run` takes the peers in turn, `scenario` does to a server what the case in `cases` says,
 //! by a `generator` of real sockets (`client`, `http`) whose `ledger` accounts for every delivery. `floor` is the
-//! server that everything is compared with, `process` reads what a server uses, `report` tells it.
+//! server that everything is compared with, `inside` measures the actors without one, `process` reads what a server
+//! uses, `report` tells it.
 
 mod cases;
 pub mod cli;
@@ -11,6 +12,7 @@ mod floor;
 mod frame;
 mod generator;
 mod http;
+mod inside;
 mod ledger;
 mod machine;
 mod peer;

@@ -56,6 +56,19 @@ impl Peer {
         }
     }
 
+    /// The node's actors, in this process.
+    pub fn inside() -> Self {
+        let start = Start::Running {
+            addresses: Vec::new(),
+            pid: None,
+        };
+        Self {
+            name: NODE.to_owned(),
+            protocol: Protocol::GreenroomV1,
+            start,
+        }
+    }
+
     /// The floor that coalesces.
     pub fn coalescing() -> Self {
         let start = Start::Floor { coalesce: true };

@@ -62,6 +62,17 @@ impl Cores {
             })
     }
 
+    /// Lets this thread, and those that it starts, run on either: two that talk to each other need two.
+    pub fn use_both(self) -> Result<()> {
+        let mut set = CpuSet::new();
+        if let Some((server, generator)) = self.pair {
+            set.set(server)?;
+            set.set(generator)?;
+            sched_setaffinity(Pid::from_raw(0), &set).context("cannot choose cores")?;
+        }
+        Ok(())
+    }
+
     fn move_to(core: usize) -> Result<()> {
         let mut set = CpuSet::new();
         set.set(core)?;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::cases::{Case, Effort, Kind, Scale};
 use crate::generator::Via;
+use crate::inside;
 use crate::machine::{Machine, Occasion};
 use crate::peer::{COALESCING, FLOOR, Peer};
 use crate::process::{Cores, Server, raise_file_limit};
@@ -72,6 +73,7 @@ fn take_turns(case: &Case, plan: &Plan, cores: Cores) -> Vec<PeerResult> {
     for round in 1..=plan.runs {
         let outcomes: Vec<Result<Figures>> = match case.kind {
             Kind::Load(scale) => side_by_side(scale, &peers, plan.effort, cores),
+            Kind::Inside(what) => vec![inside::run(what, plan.effort, cores)],
             kind => peers
                 .iter()
                 .map(|peer| one_by_one(kind, peer, plan.effort, cores))
@@ -127,6 +129,9 @@ fn one_by_one(kind: Kind, peer: &Peer, effort: Effort, cores: Cores) -> Result<F
 }
 
 fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
+    if matches!(case.kind, Kind::Inside(_)) {
+        return vec![Peer::inside()];
+    }
     let floors = case.floors.iter().filter_map(|name| match *name {
         FLOOR => Some(Peer::floor()),
         COALESCING => Some(Peer::coalescing()),

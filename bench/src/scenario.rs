@@ -1,6 +1,6 @@
 //! What is done in a case, to one server, once.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ pub fn run(kind: Kind, server: &Server, protocol: Protocol, effort: Effort) -> R
         Kind::Idle { clients, rooms } => stage.idle(clients, rooms, protocol),
         Kind::Stalled { clients, rate } => stage.stalled(clients, rate),
         Kind::GiantFrame => stage.giant_frame(),
+        Kind::Inside(_) => bail!("needs no server"),
         Kind::Resume { clients, missed } => stage.resume(clients, missed),
     }
 }
