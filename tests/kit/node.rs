@@ -8,6 +8,7 @@ use actix_rt::System;
 use greenroom::actors::ports::{Bus, ShardId};
 use greenroom::actors::supervise::{Phase, Supervisor};
 use greenroom::config::Config;
+use greenroom::extensions::Extensions;
 use greenroom::node::{Ended, Node, embedded_bus};
 use greenroom::open_files;
 use serde_json::Value;
@@ -58,13 +59,18 @@ impl TestNode {
 
     /// A node on a bus that it may share.
     pub async fn on(config: Config, bus: Arc<dyn Bus>) -> Self {
+        Self::extended(config, bus, Extensions::default()).await
+    }
+
+    /// A node to which a program adds something.
+    pub async fn extended(config: Config, bus: Arc<dyn Bus>, extensions: Extensions) -> Self {
         // Both ends of every connection are this process's.
         open_files::raise_limit().unwrap();
         let (tell, told) = oneshot::channel();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             System::new().block_on(async move {
-                let node = Node::start_on(config, bus).await.unwrap();
+                let node = Node::start_with(config, bus, extensions).await.unwrap();
                 let name = node.name().to_owned();
                 let shards = node.shards().all().iter().map(|door| door.shard).collect();
                 let _ = tell.send((node.address(), name, node.supervisor().clone(), shards));

@@ -63,6 +63,15 @@ impl Raw {
         raw
     }
 
+    /// The same at another door.
+    pub async fn websocket_at(address: SocketAddr, path: &str) -> Self {
+        let mut raw = Self::connect(address).await;
+        raw.send(HANDSHAKE.replace("/v1/ws", path).as_bytes()).await;
+        let head = raw.head().await;
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        raw
+    }
+
     /// Completes the WebSocket handshake.
     pub async fn shake_hands(&mut self) {
         self.send(HANDSHAKE.as_bytes()).await;

@@ -9,6 +9,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod echo;
 mod faults;
 mod hostile;
 mod http;
