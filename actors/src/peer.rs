@@ -381,7 +381,11 @@ impl<W: Wire> Peer<W> {
                 Err(_) => return Flushed::Broken,
             }
         }
-        Flushed::Empty
+        match wire.try_flush() {
+            Ok(()) => Flushed::Empty,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Flushed::Blocked,
+            Err(_) => Flushed::Broken,
+        }
     }
 
     fn advance(&self, queue: &mut Frames, bytes: usize) {

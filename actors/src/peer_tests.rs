@@ -8,7 +8,10 @@ use crate::{
     testing::wire::MemoryWire,
 };
 use proptest::{collection::vec, prelude::*};
-use std::cell::OnceCell;
+use std::{
+    cell::OnceCell,
+    task::{Context, Poll},
+};
 
 const LIMIT: usize = 10_000;
 
@@ -112,4 +115,60 @@ proptest! {
         }
         prop_assert_eq!(heard, texts);
     }
+}
+
+/// A wire that takes everything, and hands it on only while it is open, as one that encrypts does.
+#[derive(Default)]
+struct Holding {
+    open: Cell<bool>,
+    held: RefCell<Vec<u8>>,
+    gone_out: RefCell<Vec<u8>>,
+}
+
+impl Wire for Holding {
+    fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn try_read(&self, _: &mut [u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+
+    fn try_write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        let bytes: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+        self.held.borrow_mut().extend(&bytes);
+        Ok(bytes.len())
+    }
+
+    fn try_flush(&self) -> io::Result<()> {
+        if !self.open.get() && !self.held.borrow().is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.gone_out.borrow_mut().append(&mut self.held.borrow_mut());
+        Ok(())
+    }
+
+    fn shutdown(&self, _: bool) {}
+}
+
+#[test]
+fn an_outbox_is_written_only_when_the_wire_holds_nothing_back() {
+    let line = Line::Socket(Holding::default());
+    let card = polling().card();
+    let peer = Peer::new(card, Protocol::GreenroomV1, line, LIMIT);
+    assert_eq!(peer.push(text("first")), Ok(()));
+    assert_eq!(peer.flush(), Flushed::Blocked);
+    assert_eq!(peer.bytes(), 0, "what the wire took counts no more");
+    assert_eq!(peer.push(text("second")), Ok(()));
+    let Line::Socket(wire) = &peer.line else {
+        unreachable!("it was made so")
+    };
+    wire.open.set(true);
+    assert_eq!(peer.flush(), Flushed::Empty);
+    let expected = [text("first"), text("second")].concat();
+    assert_eq!(*wire.gone_out.borrow(), expected);
 }

@@ -177,6 +177,10 @@ pub trait Wire: Unpin + 'static {
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Writes as much as fits; `WouldBlock` if nothing does.
     fn try_write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
+    /// Hands on what the wire itself still holds of what it took (a bounded part); `WouldBlock` if not all of it fits.
+    fn try_flush(&self) -> io::Result<()> {
+        Ok(())
+    }
     /// Ends the sending side (`false`), or both sides at once.
     fn shutdown(&self, both: bool);
 }

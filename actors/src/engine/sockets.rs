@@ -41,17 +41,23 @@ pub(super) struct Candidate<W> {
 impl<W: Wire> Candidate<W> {
     /// Writes what waits. Ready when nothing does, or nothing can be written any more, which reading will tell.
     fn write(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
-        while !self.out.is_empty() {
-            if ready!(self.wire.poll_write_ready(task)).is_err() {
-                return Poll::Ready(());
-            }
-            match self.wire.try_write_vectored(&[IoSlice::new(&self.out)]) {
+        loop {
+            let written = if self.out.is_empty() {
+                self.wire.try_flush().map(|()| 0)
+            } else {
+                self.wire.try_write_vectored(&[IoSlice::new(&self.out)])
+            };
+            match written {
+                Ok(_) if self.out.is_empty() => return Poll::Ready(()),
                 Ok(written) => self.out.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if ready!(self.wire.poll_write_ready(task)).is_err() {
+                        return Poll::Ready(());
+                    }
+                }
                 Err(_) => return Poll::Ready(()),
             }
         }
-        Poll::Ready(())
     }
 }
 
