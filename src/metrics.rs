@@ -12,6 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
+use crate::adapters::tls::Standing;
 use crate::http::Site;
 
 /// The metrics as OpenMetrics text.
@@ -26,6 +27,7 @@ pub fn text(site: &Site) -> String {
             .collect(),
         bus: site.parts.bus.gauges(),
         workers: site.parts.supervisor.workers().borrow().clone(),
+        tls: site.tls.as_ref().map(|certificates| certificates.standing()),
         uptime_seconds: site.began.elapsed().as_secs(),
     };
     let mut registry = Registry::with_prefix("greenroom");
@@ -41,16 +43,13 @@ struct Gathered {
     shards: Vec<Arc<ShardStats>>,
     bus: BusGauges,
     workers: Workers,
+    tls: Option<Standing>,
     uptime_seconds: u64,
 }
 
 impl Collector for Gathered {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         self.encode_shards(&mut encoder)?;
-        let gauge = |encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64| {
-            let gauge = ConstGauge::new(value as i64);
-            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
-        };
         gauge(
             &mut encoder,
             "uptime_seconds",
@@ -81,8 +80,14 @@ impl Collector for Gathered {
             "Events numbered by the bus in its present life",
             self.bus.head,
         )?;
+        self.encode_tls(&mut encoder)?;
         self.encode_workers(&mut encoder)
     }
+}
+
+fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    let gauge = ConstGauge::new(value as i64);
+    gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
 }
 
 fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
@@ -114,6 +119,33 @@ impl Gathered {
             }
         }
         Ok(())
+    }
+
+    /// Zero, all of them, where there is no TLS.
+    fn encode_tls(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let tls = self.tls.as_ref();
+        let end = tls.map_or(0, |tls| tls.not_after.as_second().max(0) as u64);
+        let name = "tls_certificate_end_seconds";
+        gauge(
+            encoder,
+            name,
+            "When the certificate that is served ends, seconds since 1970",
+            end,
+        )?;
+        let reloads = tls.map_or(0, |tls| tls.reloads);
+        counter(
+            encoder,
+            "tls_reloads",
+            "Certificates taken over since the start",
+            reloads,
+        )?;
+        let failures = tls.map_or(0, |tls| tls.failures);
+        counter(
+            encoder,
+            "tls_reload_failures",
+            "New certificates that could not be used",
+            failures,
+        )
     }
 
     fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -1,6 +1,7 @@
 //! The composition root: the one file that knows every adapter and every actor, and in which order they start and end.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::adapters::tls::{self, Certificates, LoadError};
 use crate::config::{Config, Problems, sections};
 use crate::extensions::Extensions;
 use crate::http::{self, Site};
@@ -63,6 +65,9 @@ pub enum StartError {
         /// Why.
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Certificate(#[from] LoadError),
     /// A thread of the node did not begin.
     #[error("a thread of the node did not begin: {0}")]
     Thread(String),
@@ -84,6 +89,7 @@ pub struct Node {
     supervisor: Supervisor,
     bus: Arc<dyn Bus>,
     shards: Shards,
+    tls: Option<Arc<Certificates>>,
     draining: watch::Sender<bool>,
     publish_limits: publication::Limits,
     shutdown: sections::Shutdown,
@@ -111,6 +117,8 @@ impl Node {
         extensions: Extensions,
     ) -> Result<Self, StartError> {
         config.validate()?;
+        tls::provide();
+        let tls = Certificates::load(&config.tls)?;
         let (listener, address) = listener(&config)?;
         let supervisor = Supervisor::new();
         let policy = policy(&config);
@@ -121,18 +129,7 @@ impl Node {
         let draining = watch::Sender::new(false);
         let mut parts = thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards);
         parts.extensions = extensions;
-        let site = Site {
-            parts,
-            node: name.clone(),
-            body_bytes: config.limits.body_bytes,
-            connections: config.limits.connections as u64,
-            times: http::Times::from(&config.http),
-            origins: http::Origins::parse(&config.http.origins),
-            max_payload: config.socketio.max_payload_bytes,
-            cookie: config.socketio.cookie.as_deref().map(Arc::from),
-            draining: draining.subscribe(),
-            began: Instant::now(),
-        };
+        let site = site(&config, parts, tls.clone(), draining.subscribe());
         let workers = workers(&config);
         let server = http::serve(
             site,
@@ -158,6 +155,7 @@ impl Node {
             supervisor,
             bus,
             shards,
+            tls,
             draining,
             publish_limits,
             shutdown,
@@ -190,6 +188,17 @@ impl Node {
     /// Its shards.
     pub fn shards(&self) -> &Shards {
         &self.shards
+    }
+
+    /// Its certificate, if it has one: to be looked at when whoever runs the process says so.
+    pub fn certificates(&self) -> Option<&Arc<Certificates>> {
+        self.tls.as_ref()
+    }
+
+    /// The address to give to clients.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The rooms, for actors of the embedding program.
@@ -230,6 +239,7 @@ impl Node {
         let ended = tokio::select! {
             () = stop => Ended::Stopped,
             name = self.supervisor.gave_up() => Ended::GaveUp(name),
+            never = watch_certificates(self.tls.clone()) => match never {},
         };
         self.stop().await;
         ended
@@ -265,6 +275,14 @@ impl Node {
         let _ = timeout(Duration::from_secs(1), self.served).await;
         self.bridge_thread.stop();
         tracing::info!(took_ms = began.elapsed().as_millis() as u64, "stopped");
+    }
+}
+
+/// Takes new certificates over as they come.
+async fn watch_certificates(tls: Option<Arc<Certificates>>) -> Infallible {
+    match tls {
+        Some(certificates) => certificates.watch().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -334,6 +352,27 @@ async fn start_bridge(
         let _ = told.send(supervisor.start("bridge", policy, |_| RedisBridge::new(bus)));
     });
     started.await.map_err(|_| StartError::Thread("the bridge".into()))
+}
+
+fn site(
+    config: &Config,
+    parts: ThreadParts,
+    tls: Option<Arc<Certificates>>,
+    draining: watch::Receiver<bool>,
+) -> Site {
+    Site {
+        node: parts.settings.node.clone(),
+        parts,
+        body_bytes: config.limits.body_bytes,
+        connections: config.limits.connections as u64,
+        tls,
+        times: http::Times::from(config),
+        origins: http::Origins::parse(&config.http.origins),
+        max_payload: config.socketio.max_payload_bytes,
+        cookie: config.socketio.cookie.as_deref().map(Arc::from),
+        draining,
+        began: Instant::now(),
+    }
 }
 
 fn thread_parts(

@@ -349,7 +349,6 @@ fn a_node_that_does_not_answer_is_told_with_its_address_and_no_token() {
 #[test]
 fn an_address_that_cannot_be_used_is_told() {
     for (url, told) in [
-        ("https://host", "https is not supported"),
         ("ftp://host", "has to begin with http://"),
         ("nonsense", "is not an address"),
         ("http://me:hidden@host", "may not hold user or password"),

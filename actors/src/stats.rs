@@ -59,5 +59,7 @@ stats! {
     slow_clients counter "Connections closed because they read too slowly.";
     commands counter "Commands from clients.";
     command_errors counter "Commands answered with an error.";
+    tls_handshakes counter "TLS handshakes that were completed.";
+    tls_failures counter "TLS handshakes that failed or took too long.";
     catch_ups counter "Times the whole shard caught up from the history.";
 }

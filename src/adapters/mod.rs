@@ -1,3 +1,5 @@
 //! One file, one outside system, one port.
 
+pub mod stream;
 pub mod tcp_wire;
+pub mod tls;

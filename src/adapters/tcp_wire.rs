@@ -1,4 +1,4 @@
-//! A client's TCP connection as the session's port to it.
+//! A client's connection as the session's port to it.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -6,42 +6,65 @@ use std::task::{Context, Poll};
 
 use greenroom_actors::ports::Wire;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
-/// A TCP connection taken over from the HTTP server.
-pub struct TcpWire(TcpStream);
+use super::stream::Stream;
+
+/// A connection taken over from the HTTP server.
+pub struct TcpWire(Stream);
 
 impl TcpWire {
     /// Takes a connection over. Small frames are sent at once: it was told so when it was accepted.
-    pub fn new(stream: TcpStream) -> Self {
+    pub fn new(stream: Stream) -> Self {
         Self(stream)
     }
 }
 
 impl Wire for TcpWire {
     fn poll_read_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_read_ready(task)
+        match &self.0 {
+            Stream::Plain(tcp) => tcp.poll_read_ready(task),
+            Stream::Tls(tls) => tls.poll_read_ready(task),
+        }
     }
 
     fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.try_read(buffer)
+        match &self.0 {
+            Stream::Plain(tcp) => tcp.try_read(buffer),
+            Stream::Tls(tls) => tls.try_read(buffer),
+        }
     }
 
     fn poll_write_ready(&self, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.poll_write_ready(task)
+        match &self.0 {
+            Stream::Plain(tcp) => tcp.poll_write_ready(task),
+            Stream::Tls(tls) => tls.poll_write_ready(task),
+        }
     }
 
     fn try_write_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        match buffers {
+        match (&self.0, buffers) {
             // One frame is the common case, and `write` is a little cheaper than `writev`.
-            [only] => self.0.try_write(only),
-            _ => self.0.try_write_vectored(buffers),
+            (Stream::Plain(tcp), [only]) => tcp.try_write(only),
+            (Stream::Plain(tcp), _) => tcp.try_write_vectored(buffers),
+            (Stream::Tls(tls), _) => tls.try_write_vectored(buffers),
+        }
+    }
+
+    fn try_flush(&self) -> io::Result<()> {
+        match &self.0 {
+            Stream::Plain(_) => Ok(()),
+            Stream::Tls(tls) => tls.try_flush(),
         }
     }
 
     fn shutdown(&self, both: bool) {
-        let how = if both { Shutdown::Both } else { Shutdown::Write };
-        // A connection that the client has reset cannot be shut down, and need not be.
-        let _ = SockRef::from(&self.0).shutdown(how);
+        match &self.0 {
+            Stream::Plain(tcp) => {
+                let how = if both { Shutdown::Both } else { Shutdown::Write };
+                // A connection that the client has reset cannot be shut down, and need not be.
+                let _ = SockRef::from(tcp).shutdown(how);
+            }
+            Stream::Tls(tls) => tls.shutdown(both),
+        }
     }
 }

@@ -1,6 +1,9 @@
 //! `greenroom serve`: runs a node.
 
+use std::convert::Infallible;
+use std::future::pending;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use actix_rt::System;
 use anyhow::Context as _;
@@ -9,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{out, settings::Settings};
 use crate::actors::supervise;
+use crate::adapters::tls::Certificates;
 use crate::config::Loaded;
 use crate::node::{Ended, Node};
 use crate::{logging, open_files};
@@ -51,9 +55,11 @@ pub fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
     System::new().block_on(async move {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let node = Node::start(loaded.config).await?;
         tracing::info!(node = node.name(), address = %node.address(), version = env!("CARGO_PKG_VERSION"), "listening");
         out::line(greeting(&node))?;
+        let reload = reload_when_told(hangup, node.certificates().cloned());
         let (say, stop) = oneshot::channel();
         let twice = async {
             told(&mut terminate, &mut interrupt).await;
@@ -67,8 +73,22 @@ pub fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
                 tracing::warn!("told to stop again: not waiting any longer");
                 ExitCode::FAILURE
             }
+            never = reload => match never {},
         })
     })
+}
+
+/// Reads again what may be replaced while the node runs, each time the process is told to.
+async fn reload_when_told(mut hangup: Signal, certificates: Option<Arc<Certificates>>) -> Infallible {
+    loop {
+        if hangup.recv().await.is_none() {
+            return pending().await;
+        }
+        tracing::info!("told to reload");
+        if let Some(certificates) = &certificates {
+            certificates.clone().look().await;
+        }
+    }
 }
 
 /// Resolves when the process is told to stop.
@@ -94,7 +114,7 @@ fn exit_code(ended: Ended) -> ExitCode {
 
 /// Where it listens, what runs embedded, and what to try first.
 fn greeting(node: &Node) -> String {
-    let url = format!("http://{}", node.address());
+    let url = node.url();
     format!(
         "greenroom listens on {url} (rooms and history embedded, nothing else needed); \
          watch: curl -N {url}/v1/rooms/agent:42/stream ; \

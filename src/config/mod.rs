@@ -28,7 +28,7 @@ pub use secret::Secret;
 
 use sections::{
     Auth, Bus, Cache, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, SocketIo, Sse,
-    Supervision, Throttle, Websocket,
+    Supervision, Throttle, Tls, Websocket,
 };
 
 /// Everything that can be configured. `config/greenroom.toml` holds the same keys, with comments for
@@ -52,6 +52,8 @@ pub struct Config {
     pub limits: Limits,
     /// How long a client of the HTTP server may take.
     pub http: Http,
+    /// TLS on the address that the node listens on.
+    pub tls: Tls,
     /// Plain WebSocket connections.
     pub websocket: Websocket,
     /// Socket.IO connections.
@@ -91,6 +93,7 @@ impl Default for Config {
             throttle: Throttle::default(),
             limits: Limits::default(),
             http: Http::default(),
+            tls: Tls::default(),
             websocket: Websocket::default(),
             socketio: SocketIo::default(),
             sse: Sse::default(),

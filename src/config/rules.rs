@@ -92,6 +92,12 @@ pub(super) const RULES: &[Rule] = &[
     rule("http.body_timeout_ms", Number(10, HOUR_MS)),
     rule("http.send_timeout_ms", Number(10, HOUR_MS)),
     rule("http.keep_alive_ms", Number(10, HOUR_MS)),
+    rule("tls.cert_file", Text(is_path, "the path of a PEM file")),
+    rule("tls.key_file", Text(is_path, "the path of a PEM file")),
+    rule("tls.min_version", Word(&["1.2", "1.3"])),
+    rule("tls.handshake_timeout_ms", Number(10, HOUR_MS)),
+    rule("tls.reload_ms", Number(10, HOUR_MS)),
+    rule("tls.expiry_warning_days", Number(0, 3_650)),
     rule("websocket.ping_interval_ms", Number(10, HOUR_MS)),
     rule("websocket.ping_timeout_ms", Number(10, HOUR_MS)),
     rule("websocket.close_timeout_ms", Number(10, HOUR_MS)),
@@ -282,7 +288,28 @@ pub(super) fn check_whole(
         }
     }));
     problems.extend(check_sizes(config, given, broken));
+    problems.extend(check_pair(config, given, broken));
     problems
+}
+
+/// A certificate is of no use without its key, nor a key without its certificate.
+fn check_pair(
+    config: &Config,
+    given: &BTreeMap<String, Source>,
+    broken: &BTreeSet<String>,
+) -> Option<Problem> {
+    let (cert, key) = ("tls.cert_file", "tls.key_file");
+    let (set, other, path) = match (&config.tls.cert_file, &config.tls.key_file) {
+        (Some(path), None) => (cert, key, path),
+        (None, Some(path)) => (key, cert, path),
+        _ => return None,
+    };
+    (!broken.contains(other)).then(|| Problem::Relation {
+        key: set.to_owned(),
+        value: format!("{path:?}"),
+        from: given.get(set).cloned(),
+        rule: format!("needs `{other}` too: a certificate and its key go together"),
+    })
 }
 
 fn check_secrets(config: &Config, given: &BTreeMap<String, Source>) -> Vec<Problem> {
@@ -389,6 +416,10 @@ fn is_filter(text: &str) -> bool {
 fn is_redis(text: &str) -> bool {
     let schemes = ["redis", "rediss", "unix", "redis+unix"];
     reqwest::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()))
+}
+
+fn is_path(text: &str) -> bool {
+    !text.is_empty() && !text.contains('\0')
 }
 
 fn is_prefix(text: &str) -> bool {

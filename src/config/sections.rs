@@ -179,6 +179,48 @@ impl Default for Http {
     }
 }
 
+/// `[tls]`: TLS on the address that the node listens on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// PEM file with the node's certificate, and behind it those that vouch for it. Unset: no TLS.
+    pub cert_file: Option<String>,
+    /// PEM file with the certificate's private key.
+    pub key_file: Option<String>,
+    /// The oldest version of TLS that is spoken.
+    pub min_version: TlsVersion,
+    /// Milliseconds that a client may take for the handshake.
+    pub handshake_timeout_ms: u64,
+    /// Milliseconds between two looks at the files, whether they have changed.
+    pub reload_ms: u64,
+    /// Days before the certificate's end from which on the node warns of it.
+    pub expiry_warning_days: u64,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            cert_file: None,
+            key_file: None,
+            min_version: TlsVersion::Tls12,
+            handshake_timeout_ms: 10_000,
+            reload_ms: 30_000,
+            expiry_warning_days: 14,
+        }
+    }
+}
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
 /// `[websocket]`: plain WebSocket connections.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -258,6 +258,29 @@ fn sizes_that_do_not_go_together_are_told_with_both_keys() {
 }
 
 #[test]
+fn a_certificate_and_its_key_go_together() {
+    assert_eq!(
+        refused("[tls]\ncert_file = \"node.crt\"\n", &[], &[]),
+        [
+            "`tls.cert_file` = \"node.crt\" (FILE, line 2) needs `tls.key_file` too: a certificate and its key go together"
+        ]
+    );
+    assert_eq!(
+        refused("", &[("GREENROOM_TLS__KEY_FILE", "node.key")], &[]),
+        [
+            "`tls.key_file` = \"node.key\" (environment variable GREENROOM_TLS__KEY_FILE) needs `tls.cert_file` too: \
+          a certificate and its key go together"
+        ]
+    );
+    let both = loaded(
+        "[tls]\ncert_file = \"a\"\nkey_file = \"b\"\nmin_version = \"1.3\"\n",
+        &[],
+        &[],
+    );
+    assert_eq!(both.config.tls.min_version, sections::TlsVersion::Tls13);
+}
+
+#[test]
 fn a_broken_value_is_not_told_twice() {
     let told = refused(
         "[rooms]\noutbox_bytes = 1\n[limits]\nevent_bytes = 1000000\n",

@@ -1,5 +1,6 @@
 //! The HTTP surface: the whole route table on one screen, one file a surface.
 
+mod accept;
 mod error;
 mod events;
 mod ops;
@@ -20,20 +21,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::body::BoxBody;
-use actix_http::{HttpService, Protocol, Request, Response};
+use actix_http::{HttpService, Request, Response};
 use actix_server::Server;
 use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_config};
 use actix_web::dev::AppConfig;
 use actix_web::web::ThinData;
 use actix_web::{App, Resource, web};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::config::sections;
+use crate::adapters::tls::Certificates;
+use crate::config::Config;
 use crate::extensions::Extensions;
 use crate::shards::{Thread, ThreadParts};
-use patience::Patience;
+use accept::Accept;
 
 pub use error::ApiError;
 pub use ops::openapi_json;
@@ -50,6 +51,8 @@ pub struct Site {
     pub body_bytes: usize,
     /// Connections (WebSocket and streams) the node takes.
     pub connections: u64,
+    /// The certificate, if connections are by TLS.
+    pub tls: Option<Arc<Certificates>>,
     /// How long clients may take.
     pub times: Times,
     /// Which web pages may use the node.
@@ -67,6 +70,8 @@ pub struct Site {
 /// How long a client may take.
 #[derive(Clone, Copy)]
 pub struct Times {
+    /// To do the handshake of TLS.
+    pub handshake: Duration,
     /// To send the head of a request.
     pub header: Duration,
     /// To send its body.
@@ -77,9 +82,11 @@ pub struct Times {
     pub keep_alive: Duration,
 }
 
-impl From<&sections::Http> for Times {
-    fn from(http: &sections::Http) -> Self {
+impl From<&Config> for Times {
+    fn from(config: &Config) -> Self {
+        let http = &config.http;
         Self {
+            handshake: Duration::from_millis(config.tls.handshake_timeout_ms),
             header: Duration::from_millis(http.header_timeout_ms),
             body: Duration::from_millis(http.body_timeout_ms),
             send: Duration::from_millis(http.send_timeout_ms),
@@ -186,6 +193,7 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
         let thread = Thread::start(&site.parts);
         let draining = site.draining.clone();
         let times = site.times;
+        let accept = Accept::new(&site, thread.desk.hub.stats.clone());
         let http = HttpService::build()
             .local_addr(local)
             .client_request_timeout(times.header)
@@ -196,9 +204,9 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
             .graceful_shutdown_signal(move || begun(draining.clone()))
             .upgrade(upgrade::service(site.clone(), thread.clone()))
             .finish(app(&site, &thread));
-        fn_service(move |stream: TcpStream| async move {
-            let address = stream.peer_addr().ok();
-            Ok((Patience::new(stream, times.send), Protocol::Http1, address))
+        fn_service(move |tcp| {
+            let accept = accept.clone();
+            async move { accept.welcome(tcp).await }
         })
         .and_then(http)
     })?;

@@ -1,5 +1,6 @@
 //! For operators: is it there, does it work, what does it do.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
@@ -12,6 +13,7 @@ use utoipa::{OpenApi, ToSchema};
 
 use super::shapes::{self, Here};
 use super::{ApiError, events, presence, sse, typed, ws};
+use crate::adapters::tls::Standing;
 use crate::metrics;
 
 #[derive(OpenApi)]
@@ -99,7 +101,7 @@ pub struct Dependency {
     name: &'static str,
     kind: &'static str,
     state: &'static str,
-    means: &'static str,
+    means: Cow<'static, str>,
 }
 
 /// Whether the node should be given work: 200 if it should.
@@ -119,11 +121,16 @@ pub async fn readyz(here: Here) -> HttpResponse {
     let vital_down = board
         .values()
         .any(|status| status.vital && status.phase != Phase::Running);
+    let tls = here
+        .site
+        .tls
+        .as_ref()
+        .map(|certificates| certificate(&certificates.standing()));
     let status = if *here.site.draining.borrow() {
         "draining"
     } else if vital_down {
         "restarting"
-    } else if down.is_empty() {
+    } else if down.is_empty() && tls.as_ref().is_none_or(|tls| tls.state == "up") {
         "ready"
     } else {
         "degraded"
@@ -132,17 +139,36 @@ pub async fn readyz(here: Here) -> HttpResponse {
         name: "bus",
         kind: "embedded",
         state: "up",
-        means: "rooms and their histories live in this process: they are lost when it ends, and no other node shares them",
+        means: "rooms and their histories live in this process: they are lost when it ends, and no other node shares them".into(),
     };
     let body = Readiness {
         status,
         node: here.site.node.to_string(),
-        dependencies: vec![bus],
+        dependencies: [bus].into_iter().chain(tls).collect(),
         workers: down,
     };
     match status {
         "ready" | "degraded" => HttpResponse::Ok().json(body),
         _ => HttpResponse::ServiceUnavailable().json(body),
+    }
+}
+
+/// The certificate, which serves even where it should be replaced.
+fn certificate(standing: &Standing) -> Dependency {
+    let ends = standing.not_after;
+    let (state, means) = match &standing.problem {
+        Some(problem) => (
+            "degraded",
+            format!("the one from before, until {ends}, is served still: {problem}"),
+        ),
+        None if standing.ends_soon => ("degraded", format!("it ends on {ends}: replace it")),
+        None => ("up", format!("it ends on {ends}")),
+    };
+    Dependency {
+        name: "certificate",
+        kind: "tls",
+        state,
+        means: means.into(),
     }
 }
 

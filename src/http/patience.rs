@@ -10,32 +10,36 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
+
+use crate::adapters::stream::Stream;
 
 /// See the module's description.
 pub struct Patience {
-    stream: TcpStream,
+    stream: Stream,
     /// How long the client may take no byte of what waits for it.
     lasts: Duration,
     /// Runs while the client takes nothing.
     runs_out: Option<Pin<Box<Sleep>>>,
+    /// Bytes of TLS that the client had taken when it was last looked.
+    taken: u64,
 }
 
 impl Patience {
     /// With a connection whose client may take no byte for as long as it `lasts`. Small answers are sent at once.
-    pub fn new(stream: TcpStream, lasts: Duration) -> Self {
+    pub fn new(stream: Stream, lasts: Duration) -> Self {
         // Only a socket that is gone already refuses, and reading will tell.
-        let _ = stream.set_nodelay(true);
+        let _ = stream.tcp().set_nodelay(true);
         Self {
             stream,
             lasts,
             runs_out: None,
+            taken: 0,
         }
     }
 
     /// The connection, for whoever looks after it better.
-    pub fn into_inner(self) -> TcpStream {
+    pub fn into_inner(self) -> Stream {
         self.stream
     }
 
@@ -44,6 +48,13 @@ impl Patience {
         if written.is_ready() {
             self.runs_out = None;
             return written;
+        }
+        if let Stream::Tls(tls) = &self.stream
+            && tls.taken() != self.taken
+        {
+            // It took a part of what was encrypted before.
+            self.taken = tls.taken();
+            self.runs_out = None;
         }
         let lasts = self.lasts;
         let runs_out = self.runs_out.get_or_insert_with(|| Box::pin(sleep(lasts)));
@@ -84,7 +95,12 @@ impl AsyncWrite for Patience {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(task)
+        let flushed = Pin::new(&mut self.stream).poll_flush(task);
+        match self.stream {
+            // Always ready, which says nothing of the client.
+            Stream::Plain(_) => flushed,
+            Stream::Tls(_) => self.judge(task, flushed),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<io::Result<()>> {

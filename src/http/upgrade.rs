@@ -19,12 +19,12 @@ use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::peer::Line;
 use greenroom_actors::session::SessionActor;
 use greenroom_actors::speaker::{Client, Speaker, SpeakerActor};
-use tokio::net::TcpStream;
 
 use super::patience::Patience;
 use super::shapes::Here;
 use super::socketio;
 use super::{Site, app};
+use crate::adapters::stream::Stream;
 use crate::adapters::tcp_wire::TcpWire;
 use crate::shards::Thread;
 
@@ -139,9 +139,9 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
 }
 
 /// Hands a connection to its session, which takes it into its own thread.
-fn attach(session: &socketio::Session, stream: TcpStream, head: Bytes, early: Vec<u8>) {
-    let Ok(stream) = stream.into_std() else { return };
-    let wire = move || TcpStream::from_std(stream).map(TcpWire::new);
+fn attach(session: &socketio::Session, stream: Stream, head: Bytes, early: Vec<u8>) {
+    let Ok(stream) = stream.detach() else { return };
+    let wire = move || stream.attach().map(TcpWire::new);
     // A session whose mailbox is full goes on polling.
     let _ = session.try_send(Attach {
         wire: Box::new(wire),

@@ -22,6 +22,7 @@ pub mod raw;
 pub mod sio;
 pub mod sse;
 pub mod stock;
+pub mod tls;
 pub mod ws;
 
 use std::future::Future;
@@ -39,6 +40,7 @@ pub use raw::Raw;
 pub use sio::{Polling, Sio};
 pub use sse::Sse;
 pub use stock::{Event, KINDS, Stock, StockClient, Transport, Version, stock_server};
+pub use tls::{Authority, Tunnel};
 pub use ws::Ws;
 
 /// How long anything that has to happen may take: far beyond what a busy machine needs.

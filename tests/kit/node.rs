@@ -14,7 +14,7 @@ use greenroom::open_files;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-use super::{Http, Sse, Ws, eventually, within};
+use super::{Authority, Http, Sse, Ws, eventually, within};
 
 /// The configuration of a node under test: a free port, two shards, and no waiting at the end.
 pub fn config() -> Config {
@@ -88,6 +88,17 @@ impl TestNode {
             stop: Some(stop),
             thread: Some(thread),
         }
+    }
+
+    /// A node with TLS, whose requests trust the authority.
+    pub async fn with_tls(authority: &Authority, change: impl FnOnce(&mut Config)) -> Self {
+        let mut node = Self::with(|config| {
+            authority.apply(config);
+            change(config);
+        })
+        .await;
+        node.http = authority.http(node.address);
+        node
     }
 
     /// Two nodes on one embedded bus.

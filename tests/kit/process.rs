@@ -59,7 +59,9 @@ impl Process {
                 let status = child.wait().unwrap();
                 panic!("the node ended before it listened: {status}");
             }
-            if let Some((_, url)) = line.split_once("listens on http://") {
+            if let Some((_, url)) = line.split_once("listens on ")
+                && let Some((_, url)) = url.split_once("://")
+            {
                 break url.split(' ').next().unwrap().trim().parse().unwrap();
             }
         };

@@ -132,6 +132,13 @@ impl Stock {
         Self::from(node("client.mjs"))
     }
 
+    /// Starts it with one more authority to trust, by its certificate's file.
+    pub fn start_trusting(root: &Path) -> Self {
+        let mut command = node("client.mjs");
+        command.env("NODE_EXTRA_CA_CERTS", root);
+        Self::from(command)
+    }
+
     /// Starts a headless browser, whose page comes from this host as far as the page knows. [`StockClient::cut`] is
     /// not to be had.
     pub fn start_browser(origin: &str) -> Self {

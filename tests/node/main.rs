@@ -17,4 +17,5 @@ mod library;
 mod polling;
 mod socketio;
 mod sse;
+mod tls;
 mod websocket;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::kit::{KINDS, Process, Proxy, Stock, TestNode, Transport, numbered_name};
+use crate::kit::{Authority, KINDS, Process, Proxy, Stock, TestNode, Transport, numbered_name};
 
 #[tokio::test]
 async fn every_kind_of_client_connects() {
@@ -21,6 +21,25 @@ async fn every_kind_of_client_connects() {
             (&status["transport"], &status["id"]),
             (&json!(kind.1.settled()), &report["id"])
         );
+    }
+}
+
+#[tokio::test]
+async fn every_kind_of_client_connects_by_tls() {
+    let authority = Authority::new();
+    let node = TestNode::with_tls(&authority, |_| {}).await;
+    let stock = Stock::start_trusting(&authority.root_file());
+    let url = format!("https://localhost:{}", node.address.port());
+    for (version, transport) in KINDS {
+        let mut client = stock.client_of(&url, version, transport.options());
+        client.connect().await;
+        if transport == Transport::Upgrade {
+            client.upgraded().await;
+        }
+        let room = numbered_name("tls");
+        client.join(&room).await;
+        node.publish(&room, "note", "by TLS").await;
+        assert_eq!(client.event().await.data(), "by TLS", "{version:?} {transport:?}");
     }
 }
 

@@ -1,0 +1,110 @@
+//! What becomes of a connection that was accepted, before there is a request on it.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::Protocol;
+use actix_http::error::DispatchError;
+use greenroom_actors::stats::ShardStats;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::patience::Patience;
+use super::{Site, begun};
+use crate::adapters::stream::Stream;
+use crate::adapters::tls::{self, Certificates, TlsStream};
+
+/// How often a thread's log is told of handshakes that fail: whoever scans ports must not fill it.
+const SAY_AGAIN: Duration = Duration::from_secs(10);
+
+/// A connection as the HTTP server takes it.
+type Welcomed = (Patience, Protocol, Option<SocketAddr>);
+
+/// A thread's way from an accepted connection to one that speaks HTTP.
+pub struct Accept {
+    tls: Option<Arc<Certificates>>,
+    /// How long a handshake may take.
+    handshake: Duration,
+    /// How long a client may take nothing.
+    send: Duration,
+    draining: watch::Receiver<bool>,
+    stats: Arc<ShardStats>,
+    /// When the log was last told of a handshake that failed.
+    said: Cell<Option<Instant>>,
+}
+
+impl Accept {
+    /// For a thread that counts there.
+    pub fn new(site: &Site, stats: Arc<ShardStats>) -> Rc<Self> {
+        Rc::new(Self {
+            tls: site.tls.clone(),
+            handshake: site.times.handshake,
+            send: site.times.send,
+            draining: site.draining.clone(),
+            stats,
+            said: Cell::new(None),
+        })
+    }
+
+    /// Welcomes a connection. An error is one that was told of already, and ends it.
+    pub async fn welcome(&self, tcp: TcpStream) -> Result<Welcomed, DispatchError> {
+        let address = tcp.peer_addr().ok();
+        let stream = match &self.tls {
+            None => Stream::Plain(tcp),
+            Some(certificates) => Stream::Tls(self.shake_hands(certificates, tcp, address).await?),
+        };
+        Ok((Patience::new(stream, self.send), Protocol::Http1, address))
+    }
+
+    /// The handshake of TLS, which is not waited for when the node shuts down.
+    async fn shake_hands(
+        &self,
+        certificates: &Certificates,
+        tcp: TcpStream,
+        address: Option<SocketAddr>,
+    ) -> Result<Box<TlsStream>, DispatchError> {
+        let refused = |error: rustls::Error| DispatchError::Io(io::Error::other(error));
+        let stream = Box::new(TlsStream::new(tcp, certificates.config()).map_err(refused)?);
+        let shaken = tokio::select! {
+            shaken = timeout(self.handshake, std::future::poll_fn(|task| stream.poll_handshake(task))) => shaken,
+            () = begun(self.draining.clone()) => return Err(DispatchError::DisconnectTimeout),
+        };
+        let error = match shaken {
+            Ok(Ok(())) => {
+                self.stats.tls_handshakes.add(1);
+                return Ok(stream);
+            }
+            Ok(Err(error)) => error,
+            Err(_) => io::ErrorKind::TimedOut.into(),
+        };
+        self.stats.tls_failures.add(1);
+        self.tell(&error, address);
+        if tls::is_plaintext(&error) {
+            tls::answer_plaintext(stream.tcp());
+        }
+        Err(DispatchError::Io(error))
+    }
+
+    /// Says why a handshake failed: each time to those who look closely, now and then to all.
+    fn tell(&self, error: &io::Error, address: Option<SocketAddr>) {
+        let why = match error.kind() {
+            _ if tls::is_plaintext(error) => "the client speaks no TLS on this port, which does".to_owned(),
+            io::ErrorKind::TimedOut => "it was not done in time (tls.handshake_timeout_ms)".to_owned(),
+            io::ErrorKind::UnexpectedEof => "the client went away".to_owned(),
+            _ => error.to_string(),
+        };
+        let is_said = self.said.get().is_some_and(|said| said.elapsed() < SAY_AGAIN);
+        if is_said || error.kind() == io::ErrorKind::UnexpectedEof {
+            tracing::debug!(why, ?address, "a TLS handshake failed");
+        } else {
+            self.said.set(Some(Instant::now()));
+            let failures = self.stats.tls_failures.get();
+            tracing::warn!(why, ?address, failures, "a TLS handshake failed");
+        }
+    }
+}
