@@ -27,7 +27,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::adapters::tls::{self, Certificates, LoadError};
 use crate::config::{Config, Problems, sections};
 use crate::extensions::Extensions;
-use crate::http::{self, Site};
+use crate::http::{self, Clients, Proxies, Site};
 use crate::ids;
 use crate::rooms::Rooms;
 use crate::shards::{EngineSessions, Shards, SocketIoParts, ThreadParts};
@@ -360,6 +360,11 @@ fn site(
     tls: Option<Arc<Certificates>>,
     draining: watch::Receiver<bool>,
 ) -> Site {
+    let clients = Clients {
+        proxies: Proxies::parse(&config.http.trusted_proxies, config.http.forwarded_header),
+        callers: Arc::default(),
+        tls: tls.is_some(),
+    };
     Site {
         node: parts.settings.node.clone(),
         parts,
@@ -367,7 +372,8 @@ fn site(
         connections: config.limits.connections as u64,
         tls,
         times: http::Times::from(config),
-        origins: http::Origins::parse(&config.http.origins),
+        origins: http::Origins::parse(&config.http.origins, clients.clone()),
+        clients,
         max_payload: config.socketio.max_payload_bytes,
         cookie: config.socketio.cookie.as_deref().map(Arc::from),
         draining,

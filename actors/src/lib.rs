@@ -1,5 +1,6 @@
 //! The actors of a Greenroom node.
 
+pub mod callers;
 pub mod embedded_bus;
 pub mod engine;
 pub mod event_stream;

@@ -161,6 +161,8 @@ pub struct SessionRow {
     pub id: String,
     /// `websocket`, `sse` or `process`.
     pub transport: &'static str,
+    /// Its client's address, of IPv6 the first 64 bits; none of an actor of the process.
+    pub address: Option<String>,
     /// Its rooms.
     pub rooms: Vec<RoomName>,
     /// Since when, RFC 3339.

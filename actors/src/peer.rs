@@ -4,6 +4,7 @@
 //! waits for it lives here, so a restarted shard can go on exactly there.
 
 use crate::{
+    callers::Session,
     logic::{
         engine_io::{
             Control,
@@ -74,6 +75,8 @@ pub struct Peer<W> {
     pub protocol: Protocol,
     /// The line to the client.
     pub line: Line<W>,
+    /// Whose it is, where it is somebody outside the process.
+    pub caller: Option<Session>,
     /// Who reads for it or takes its frames, to be woken.
     pub task: RefCell<Option<Waker>>,
     queue: RefCell<Frames>,
@@ -227,6 +230,7 @@ impl<W: Wire> Peer<W> {
             ticket: Cell::new(None),
             protocol,
             line,
+            caller: None,
             task: RefCell::new(None),
             queue: RefCell::default(),
             written: Cell::new(0),

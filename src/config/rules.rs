@@ -9,6 +9,7 @@ use tracing_subscriber::filter::LevelFilter;
 use super::key::Key;
 use super::problem::{Problem, Source};
 use super::{Config, Secret};
+use crate::http::Cidr;
 
 /// What one key, or one key of every event under `throttle.kinds`, may hold.
 pub(super) struct Rule {
@@ -88,6 +89,14 @@ pub(super) const RULES: &[Rule] = &[
             "loopback, *, or origins such as https://app.example.com, with commas between",
         ),
     ),
+    rule(
+        "http.trusted_proxies",
+        Text(
+            is_networks,
+            "networks or addresses such as 10.0.0.0/8 or fd00::1, with commas between",
+        ),
+    ),
+    rule("http.forwarded_header", Word(&["x-forwarded-for", "forwarded"])),
     rule("http.header_timeout_ms", Number(10, HOUR_MS)),
     rule("http.body_timeout_ms", Number(10, HOUR_MS)),
     rule("http.send_timeout_ms", Number(10, HOUR_MS)),
@@ -447,6 +456,10 @@ fn is_origins(text: &str) -> bool {
         matches!(word, "*" | "loopback") || bare
     };
     text.split(',').all(|word| is_origin(word.trim()))
+}
+
+fn is_networks(text: &str) -> bool {
+    text.is_empty() || text.split(',').all(|word| Cidr::parse(word.trim()).is_some())
 }
 
 fn is_docker(text: &str) -> bool {

@@ -157,6 +157,11 @@ pub struct Http {
     /// Origins whose web pages may use the node, besides its own: a list with commas. `loopback`: those of this machine.
     /// `*`: all.
     pub origins: String,
+    /// Proxies in front of the node whose word on a client's address and scheme is taken: a list of networks or
+    /// addresses with commas. Empty: none.
+    pub trusted_proxies: String,
+    /// Where they write it.
+    pub forwarded_header: ForwardedHeader,
     /// Milliseconds to send the head of a request.
     pub header_timeout_ms: u64,
     /// Milliseconds to send the body of a request.
@@ -171,12 +176,25 @@ impl Default for Http {
     fn default() -> Self {
         Self {
             origins: "loopback".to_owned(),
+            trusted_proxies: String::new(),
+            forwarded_header: ForwardedHeader::XForwardedFor,
             header_timeout_ms: 5_000,
             body_timeout_ms: 10_000,
             send_timeout_ms: 10_000,
             keep_alive_ms: 75_000,
         }
     }
+}
+
+/// Where proxies write whom a request comes from. What they do not write themselves they pass on, whoever wrote it: so
+/// only one is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// `X-Forwarded-For` and `X-Forwarded-Proto`.
+    XForwardedFor,
+    /// `Forwarded`, of RFC 7239.
+    Forwarded,
 }
 
 /// `[tls]`: TLS on the address that the node listens on.

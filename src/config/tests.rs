@@ -281,6 +281,23 @@ fn a_certificate_and_its_key_go_together() {
 }
 
 #[test]
+fn trusted_proxies_are_networks() {
+    let told = refused("[http]\ntrusted_proxies = \"10.0.0.0/8, proxy\"\n", &[], &[]);
+    assert_eq!(
+        told,
+        [
+            "`http.trusted_proxies` = \"10.0.0.0/8, proxy\" (FILE, line 2) must be a text: networks or addresses such as \
+          10.0.0.0/8 or fd00::1, with commas between"
+        ]
+    );
+    loaded(
+        "[http]\ntrusted_proxies = \"10.0.0.0/8, ::1\"\nforwarded_header = \"forwarded\"\n",
+        &[],
+        &[],
+    );
+}
+
+#[test]
 fn a_broken_value_is_not_told_twice() {
     let told = refused(
         "[rooms]\noutbox_bytes = 1\n[limits]\nevent_bytes = 1000000\n",

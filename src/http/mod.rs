@@ -1,12 +1,14 @@
 //! The HTTP surface: the whole route table on one screen, one file a surface.
 
 mod accept;
+mod client;
 mod error;
 mod events;
 mod ops;
 mod origins;
 mod patience;
 mod presence;
+mod proxies;
 mod shapes;
 pub mod socketio;
 mod sse;
@@ -36,9 +38,11 @@ use crate::extensions::Extensions;
 use crate::shards::{Thread, ThreadParts};
 use accept::Accept;
 
+pub use client::Clients;
 pub use error::ApiError;
 pub use ops::openapi_json;
 pub use origins::Origins;
+pub use proxies::{Cidr, Proxies};
 
 /// What the HTTP surface of a node is given.
 #[derive(Clone)]
@@ -55,6 +59,8 @@ pub struct Site {
     pub tls: Option<Arc<Certificates>>,
     /// How long clients may take.
     pub times: Times,
+    /// Who its clients are.
+    pub clients: Clients,
     /// Which web pages may use the node.
     pub origins: Origins,
     /// Bytes a client of Socket.IO may put into one POST.
@@ -165,9 +171,11 @@ fn app(
         .app_data(Rc::new(site.clone()))
         .app_data(web::PayloadConfig::new(site.body_bytes))
         .app_data(ThinData(site.origins.clone()))
+        .app_data(ThinData(site.clients.clone()))
         .wrap(actix_web::middleware::from_fn(origins::check))
         .wrap(actix_web::middleware::from_fn(error::in_our_words))
         .wrap(origins::cors(site.origins.clone()))
+        .wrap(actix_web::middleware::from_fn(client::identify))
         .configure(|config| engine_routes(config, &site.parts.extensions))
         .configure(routes);
     map_config(app, |()| AppConfig::default())

@@ -11,14 +11,17 @@ use actix_web::middleware::Next;
 use actix_web::web::ThinData;
 use greenroom_actors::logic::fault::{Code, Fault};
 
-use super::ApiError;
+use super::{ApiError, Clients};
 
 /// Seconds for which a browser need not ask again whether it may.
 const ASK_AGAIN_SECONDS: usize = 600;
 
 /// See the module's description.
 #[derive(Clone)]
-pub struct Origins(Arc<[Allowed]>);
+pub struct Origins {
+    allowed: Arc<[Allowed]>,
+    clients: Clients,
+}
 
 enum Allowed {
     Any,
@@ -28,23 +31,28 @@ enum Allowed {
 
 impl Origins {
     /// Reads a list such as `loopback, https://app.example.com`. `*` is every origin.
-    pub fn parse(list: &str) -> Self {
+    pub fn parse(list: &str, clients: Clients) -> Self {
         let allowed = list.split(',').map(str::trim).map(|word| match word {
             "*" => Allowed::Any,
             "loopback" => Allowed::Loopback,
             origin => Allowed::Origin(origin.trim_end_matches('/').to_ascii_lowercase()),
         });
-        Self(allowed.collect())
+        Self {
+            allowed: allowed.collect(),
+            clients,
+        }
     }
 
-    /// Whether a page of this origin may ask the host of this name.
-    fn allow(&self, origin: &str, host: Option<&str>) -> bool {
+    /// Whether a page of this origin may ask the host of this name. One that was loaded without TLS is not of the origin
+    /// of a node that is known to be asked by TLS: anybody on the way may have written it.
+    fn allow(&self, origin: &str, host: Option<&str>, https: Option<bool>) -> bool {
         let origin = origin.to_ascii_lowercase();
-        let authority = origin.split_once("://").map(|(_, authority)| authority);
-        if authority.is_some() && authority == host.map(str::to_ascii_lowercase).as_deref() {
+        let (scheme, authority) = origin.split_once("://").unzip();
+        let is_secure = https != Some(true) || scheme == Some("https");
+        if is_secure && authority.is_some() && authority == host.map(str::to_ascii_lowercase).as_deref() {
             return true;
         }
-        self.0.iter().any(|allowed| match allowed {
+        self.allowed.iter().any(|allowed| match allowed {
             Allowed::Any => true,
             Allowed::Loopback => authority.is_some_and(is_loopback),
             Allowed::Origin(allowed) => *allowed == origin,
@@ -56,7 +64,10 @@ impl Origins {
             .headers()
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
-        origin.to_str().is_ok_and(|origin| self.allow(origin, host))
+        let https = self.clients.https(head);
+        origin
+            .to_str()
+            .is_ok_and(|origin| self.allow(origin, host, https))
     }
 }
 
@@ -99,19 +110,30 @@ pub async fn check(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::sections::ForwardedHeader;
+    use crate::http::Proxies;
+
+    fn parse(list: &str) -> Origins {
+        let clients = Clients {
+            proxies: Proxies::parse("", ForwardedHeader::XForwardedFor),
+            callers: Arc::default(),
+            tls: false,
+        };
+        Origins::parse(list, clients)
+    }
 
     #[test]
     fn pages_of_this_machine_and_of_the_node_itself_are_allowed() {
-        let origins = Origins::parse("loopback");
+        let origins = parse("loopback");
         for origin in [
             "http://localhost:5173",
             "http://127.0.0.1",
             "http://[::1]:80",
             "https://LOCALHOST",
         ] {
-            assert!(origins.allow(origin, Some("127.0.0.1:7420")), "{origin}");
+            assert!(origins.allow(origin, Some("127.0.0.1:7420"), None), "{origin}");
         }
-        assert!(origins.allow("https://node.example.com", Some("node.example.com")));
+        assert!(origins.allow("https://node.example.com", Some("node.example.com"), None));
         for origin in [
             "null",
             "",
@@ -119,17 +141,33 @@ mod tests {
             "http://localhost.evil.com",
             "http://127.0.0.1.evil.com",
         ] {
-            assert!(!origins.allow(origin, Some("127.0.0.1:7420")), "{origin}");
+            assert!(!origins.allow(origin, Some("127.0.0.1:7420"), None), "{origin}");
         }
     }
 
     #[test]
     fn a_list_names_origins() {
-        let origins = Origins::parse("https://app.example.com/, http://other.test:81");
-        assert!(origins.allow("https://app.example.com", Some("node")));
-        assert!(origins.allow("http://other.test:81", Some("node")));
-        assert!(!origins.allow("http://app.example.com", Some("node")));
-        assert!(!origins.allow("http://localhost", Some("node")));
-        assert!(Origins::parse("*").allow("null", None));
+        let origins = parse("https://app.example.com/, http://other.test:81");
+        assert!(origins.allow("https://app.example.com", Some("node"), None));
+        assert!(origins.allow("http://other.test:81", Some("node"), None));
+        assert!(!origins.allow("http://app.example.com", Some("node"), None));
+        assert!(!origins.allow("http://localhost", Some("node"), None));
+        assert!(parse("*").allow("null", None, None));
+    }
+
+    #[test]
+    fn a_page_without_tls_is_not_the_nodes_own_where_that_is_asked_by_tls() {
+        let origins = parse("loopback");
+        for (origin, https, allowed) in [
+            ("https://node.example.com", Some(true), true),
+            ("http://node.example.com", Some(true), false),
+            ("http://node.example.com", Some(false), true),
+            // It may stand behind a proxy that nobody told it of.
+            ("https://node.example.com", None, true),
+            ("http://node.example.com", None, true),
+        ] {
+            let is_allowed = origins.allow(origin, Some("node.example.com"), https);
+            assert_eq!(is_allowed, allowed, "{origin} {https:?}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
+use greenroom_actors::callers::{Caller, Session};
 use greenroom_actors::logic::event::Receipt;
 use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::presence::Card;
@@ -71,7 +72,7 @@ impl Here {
     }
 
     /// A new connection, not yet in the hub.
-    pub fn peer(&self, protocol: Protocol, line: Line<TcpWire>) -> Peer<TcpWire> {
+    pub fn peer(&self, protocol: Protocol, line: Line<TcpWire>, caller: &Arc<Caller>) -> Peer<TcpWire> {
         let card = Card {
             id: ids::session_id(),
             generation: 0,
@@ -79,7 +80,9 @@ impl Here {
             node: self.site.node.clone(),
             connected_ms: (self.thread.desk.clock)(),
         };
-        Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes)
+        let mut peer = Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes);
+        peer.caller = Some(Session::of(caller));
+        peer
     }
 }
 

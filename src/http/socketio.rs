@@ -20,6 +20,7 @@ use greenroom_actors::peer::Line;
 use greenroom_actors::socket_io::Connection;
 use tokio::sync::oneshot;
 
+use super::client::Client;
 use super::shapes::Here;
 use super::upgrade::{Becomes, TakeOver};
 use super::{ApiError, Site};
@@ -48,6 +49,7 @@ pub type Session = Addr<EngineActor<TcpWire>>;
 /// client says; a WebSocket handshake begins a session or takes one over.
 pub async fn engine(
     here: Here,
+    client: Client,
     begins: ThinData<Begins>,
     request: HttpRequest,
     payload: Payload,
@@ -69,10 +71,10 @@ pub async fn engine(
         Err(fault) => return Ok(refused(fault)),
     };
     match (ask, session) {
-        (Ask::Open(transport), _) => open(&here, &begins.0, &request, transport),
+        (Ask::Open(transport), _) => open(&here, client, &begins.0, &request, transport),
         (Ask::Poll(_), Some(session)) => Ok(poll(&session, &request).await),
         (Ask::Push(_), Some(session)) => Ok(push(&here.site, &session, &request, payload).await),
-        (Ask::Attach(_), Some(session)) => shake_hands(&request, Becomes::Attached(session)),
+        (Ask::Attach(_), Some(session)) => shake_hands(&request, client, Becomes::Attached(session)),
         (_, None) => Ok(refused(Fault::UnknownSid)),
     }
 }
@@ -80,18 +82,22 @@ pub async fn engine(
 /// Begins a session.
 fn open(
     here: &Here,
+    client: Client,
     begins: &Begins,
     request: &HttpRequest,
     transport: Transport,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
     if transport == Transport::WebSocket {
-        return shake_hands(request, Becomes::Engine(begins(&here.thread)));
+        return shake_hands(request, client, Becomes::Engine(begins(&here.thread)));
     }
     let thread = &here.thread;
     let sid = ids::engine_sid();
     let line = Line::Engine(OnceCell::new());
-    let peer = thread.desk.hub.add(here.peer(Protocol::SocketIo, line));
+    let peer = thread
+        .desk
+        .hub
+        .add(here.peer(Protocol::SocketIo, line, &client.caller));
     let app = begins(thread);
     let sessions = here.site.parts.engine_sessions.clone();
     let gone = {
@@ -124,15 +130,12 @@ pub fn open_frame(here: &Here) -> bytes::Bytes {
     ws::encode_text(&packet)
 }
 
-fn shake_hands(request: &HttpRequest, becomes: Becomes) -> Result<HttpResponse, ApiError> {
+fn shake_hands(request: &HttpRequest, client: Client, becomes: Becomes) -> Result<HttpResponse, ApiError> {
     let Ok(mut response) = handshake(request) else {
         return Ok(refused(Fault::BadRequest));
     };
     let mut response = response.finish();
-    response.extensions_mut().insert(TakeOver {
-        becomes,
-        address: request.peer_addr(),
-    });
+    response.extensions_mut().insert(TakeOver { becomes, client });
     Ok(response)
 }
 

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use super::ApiError;
+use super::client::Client;
 use super::events::parse_position;
 use super::shapes::{ErrorShape, Here, Query};
 
@@ -44,6 +45,7 @@ pub struct StreamQuery {
 )]
 pub async fn stream(
     here: Here,
+    client: Client,
     request: HttpRequest,
     room: Path<String>,
     Query(query): Query<StreamQuery>,
@@ -68,7 +70,9 @@ pub async fn stream(
         return Err(Fault::new(Code::TooManyRooms, format!("a stream may have {limit} rooms")).into());
     }
     let since = since(&request, query.since.as_deref(), &here)?;
-    let peer = desk.hub.add(here.peer(Protocol::Sse, Line::Stream));
+    let peer = desk
+        .hub
+        .add(here.peer(Protocol::Sse, Line::Stream, &client.caller));
     let key = peer.key.get();
     // From here on the stream owns the connection: dropping it takes it out of the rooms.
     let stream = EventStream::new(peer, desk.hub.clone());

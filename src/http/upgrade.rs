@@ -4,7 +4,6 @@
 //! application answers them; if it answers 101 and marks the response, the connection becomes a session's, and nothing
 //! of HTTP stays behind: holding this service's future open would cost some kilobytes a connection.
 
-use std::net::SocketAddr;
 use std::rc::Rc;
 
 use actix::Actor;
@@ -18,8 +17,9 @@ use greenroom_actors::engine::{App, Attach, EngineActor};
 use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::peer::Line;
 use greenroom_actors::session::SessionActor;
-use greenroom_actors::speaker::{Client, Speaker, SpeakerActor};
+use greenroom_actors::speaker::{self, Speaker, SpeakerActor};
 
+use super::client::Client;
 use super::patience::Patience;
 use super::shapes::Here;
 use super::socketio;
@@ -33,7 +33,7 @@ pub struct TakeOver {
     /// What it becomes.
     pub becomes: Becomes,
     /// Who is at the other end.
-    pub address: Option<SocketAddr>,
+    pub client: Client,
 }
 
 /// What a connection that is taken over becomes.
@@ -112,8 +112,8 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
     let desk = &here.thread.desk;
     let early = &parts.read_buf;
     let connect = |protocol, line, first: Vec<u8>| {
-        let peer = desk.hub.add(here.peer(protocol, line));
-        tracing::debug!(session = %peer.card().id, address = ?take_over.address, "connected");
+        let peer = desk.hub.add(here.peer(protocol, line, &take_over.client.caller));
+        tracing::debug!(session = %peer.card().id, address = %take_over.client.address, "connected");
         desk.hub.send(&peer, first.into());
         peer
     };
@@ -126,7 +126,13 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
         Becomes::Own(speaker) => {
             let line = Line::Socket(TcpWire::new(stream));
             let (peer, hub) = (connect(Protocol::Own, line, first), desk.hub.clone());
-            SpeakerActor::new(Client { peer, hub }, speaker, desk.frames, into_exact(early)).start();
+            SpeakerActor::new(
+                speaker::Client { peer, hub },
+                speaker,
+                desk.frames,
+                into_exact(early),
+            )
+            .start();
         }
         Becomes::Engine(app) => {
             let line = Line::Engine(TcpWire::new(stream).into());

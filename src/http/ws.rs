@@ -6,6 +6,7 @@ use actix_web_actors::ws::{HandshakeError, handshake_with_protocols};
 use greenroom_actors::logic::fault::{Code, Fault};
 
 use super::ApiError;
+use super::client::Client;
 use super::shapes::{ErrorShape, Here};
 use super::upgrade::{Becomes, TakeOver};
 use crate::extensions::Speaks;
@@ -23,32 +24,31 @@ const GREENROOM_V1: &str = "greenroom.v1";
         (status = 503, description = "The node is full or shutting down", body = ErrorShape),
     ),
 )]
-pub async fn open(here: Here, request: HttpRequest) -> Result<HttpResponse, ApiError> {
+pub async fn open(here: Here, client: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    shake_hands(&request, &[GREENROOM_V1], Becomes::GreenroomV1)
+    shake_hands(&request, client, &[GREENROOM_V1], Becomes::GreenroomV1)
 }
 
 /// Opens a WebSocket on which an embedding program speaks.
 pub async fn open_own(
     here: Here,
+    client: Client,
     speaks: ThinData<Speaks>,
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    shake_hands(&request, &[], Becomes::Own(speaks(&here.thread)))
+    shake_hands(&request, client, &[], Becomes::Own(speaks(&here.thread)))
 }
 
 fn shake_hands(
     request: &HttpRequest,
+    client: Client,
     protocols: &[&str],
     becomes: Becomes,
 ) -> Result<HttpResponse, ApiError> {
     let mut response = handshake_with_protocols(request, protocols).map_err(|error| refuse(&error))?;
     let mut response = response.finish();
-    response.extensions_mut().insert(TakeOver {
-        becomes,
-        address: request.peer_addr(),
-    });
+    response.extensions_mut().insert(TakeOver { becomes, client });
     Ok(response)
 }
 

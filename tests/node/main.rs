@@ -15,6 +15,7 @@ mod hostile;
 mod http;
 mod library;
 mod polling;
+mod proxies;
 mod socketio;
 mod sse;
 mod tls;

@@ -297,6 +297,10 @@ impl<W: Wire> Handler<ListSessions> for RoomRegistry<W> {
             SessionRow {
                 id: card.id.to_string(),
                 transport: peer.transport(),
+                address: peer
+                    .caller
+                    .as_ref()
+                    .map(|session| session.caller().network().to_string()),
                 rooms: peer.rooms.borrow().iter().map(|(room, _)| room.clone()).collect(),
                 connected_at: rfc3339(card.connected_ms),
                 bytes_waiting: peer.bytes(),
