@@ -71,6 +71,8 @@ catalogue! {
     EventNameInvalid    "event_name_invalid"     400 false "An event name has 1 to 128 bytes, no control characters, and is not reserved.";
     EventIdInvalid      "event_id_invalid"       400 false "An event id has 1 to 128 characters of A-Z a-z 0-9 _ . : / @ + = -.";
     PositionInvalid     "position_invalid"       400 false "The position is not one that this service gave out.";
+    Unauthenticated     "unauthenticated"        401 false "No token, or one that does not hold; details.reason says why.";
+    Forbidden           "forbidden"              403 false "The token does not give the right to do this.";
     OriginForbidden     "origin_forbidden"       403 false "Web pages of this origin may not use the node (http.origins).";
     NotFound            "not_found"              404 false "There is nothing at this path.";
     MethodNotAllowed    "method_not_allowed"     405 false "This path does not take this method.";

@@ -1,5 +1,6 @@
 //! Pure logic: no actix, no tokio, no clock, no randomness, no I/O. Time and chance are arguments, effects are results.
 
+pub mod access;
 pub mod bus_log;
 pub mod engine_io;
 pub mod event;
