@@ -11,6 +11,7 @@ use actix::{Addr, Recipient};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
 use greenroom_actors::embedded_bus::EmbeddedBus;
+use greenroom_actors::gate::OpenGate;
 use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::throttle::{Merge, Rule, Rules};
@@ -394,6 +395,7 @@ fn thread_parts(
         supervisor: supervisor.clone(),
         policy,
         bus: bus.clone(),
+        gate: Arc::new(OpenGate::default()),
         bridge,
         settings: Settings {
             node: name.clone(),
@@ -407,6 +409,7 @@ fn thread_parts(
                 .ping_interval_ms
                 .min(config.socketio.ping_timeout_ms),
             comment_ms: config.sse.comment_ms,
+            expiring_ms: 30_000,
             linger_ms: config.rooms.linger_ms,
             new_session_id: ids::session_id,
         },

@@ -11,8 +11,10 @@ use greenroom_actors::hub::Hub;
 use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::{publication, socket_io, ws};
-use greenroom_actors::messages::{Announce, Drain, ListSessions, Publish, Unwatch, Watch};
-use greenroom_actors::ports::{Bus, ShardId, WallClock};
+use greenroom_actors::messages::{
+    Announce, Drain, EndSession, ListSessions, Publish, Recheck, Unwatch, Watch,
+};
+use greenroom_actors::ports::{Bus, Gate, ShardId, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
 use greenroom_actors::room_registry::{Neighbours, RoomRegistry, Settings};
 use greenroom_actors::session::Desk;
@@ -46,6 +48,10 @@ pub struct ShardDoor {
     pub drain: Recipient<Drain>,
     /// What is connected.
     pub sessions: Recipient<ListSessions>,
+    /// End one of them.
+    pub end_session: Recipient<EndSession>,
+    /// End those whose grants were taken back.
+    pub recheck: Recipient<Recheck>,
     /// Its counters.
     pub stats: Arc<ShardStats>,
 }
@@ -149,6 +155,8 @@ pub struct ThreadParts {
     pub policy: Policy,
     /// The bus.
     pub bus: Arc<dyn Bus>,
+    /// Who is let in.
+    pub gate: Arc<dyn Gate>,
     /// The bridge to it.
     pub bridge: Addr<RedisBridge>,
     /// The shard's settings.
@@ -194,6 +202,7 @@ impl Thread {
         let settings = Rc::new(parts.settings.clone());
         let neighbours = Neighbours {
             bus: parts.bus.clone(),
+            gate: parts.gate.clone(),
             attach: parts.bridge.clone().recipient(),
             interest: parts.bridge.clone().recipient(),
         };
@@ -209,6 +218,8 @@ impl Thread {
             announce: registry.clone().recipient(),
             drain: registry.clone().recipient(),
             sessions: registry.clone().recipient(),
+            end_session: registry.clone().recipient(),
+            recheck: registry.clone().recipient(),
             stats,
         };
         parts.shards.add(shard, door);
@@ -216,6 +227,7 @@ impl Thread {
             hub,
             registry,
             bus: parts.bus.clone(),
+            gate: parts.gate.clone(),
             publish: parts.publish.clone(),
             frames: parts.frames,
             commands_in_flight: parts.commands_in_flight,
@@ -267,6 +279,9 @@ fn namespaces(parts: &ThreadParts, desk: &Rc<Desk<TcpWire>>) -> Rc<Namespaces<Tc
     }
     Rc::new(Namespaces {
         handlers,
+        gate: desk.gate.clone(),
+        clock: desk.clock.clone(),
+        expiring_ms: parts.settings.expiring_ms,
         limits: packets,
         connect_timeout_ms,
         acks,

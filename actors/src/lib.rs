@@ -4,6 +4,7 @@ pub mod callers;
 pub mod embedded_bus;
 pub mod engine;
 pub mod event_stream;
+pub mod gate;
 pub mod hub;
 pub mod logic;
 pub mod messages;

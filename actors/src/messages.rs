@@ -148,6 +148,16 @@ pub struct Watch {
 #[rtype(result = "()")]
 pub struct Unwatch(pub PeerKey);
 
+/// The gate's mind has changed: end the connections whose grants it has taken back. Answers how many.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "usize")]
+pub struct Recheck;
+
+/// End the connection of this id, for good. Answers whether there is one here.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "bool")]
+pub struct EndSession(pub String);
+
 /// What the shard holds now.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "Vec<SessionRow>")]
@@ -159,7 +169,9 @@ pub struct ListSessions;
 pub struct SessionRow {
     /// Its id.
     pub id: String,
-    /// `websocket`, `sse` or `process`.
+    /// Who it is, where that is known.
+    pub subject: Option<String>,
+    /// `websocket`, `polling`, `sse` or `process`.
     pub transport: &'static str,
     /// Its client's address, of IPv6 the first 64 bits; none of an actor of the process.
     pub address: Option<String>,

@@ -5,6 +5,7 @@
 
 use crate::{
     callers::Session,
+    gate::Standing,
     logic::{
         engine_io::{
             Control,
@@ -31,6 +32,7 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     collections::VecDeque,
     io::{self, IoSlice},
+    net::IpAddr,
     rc::Rc,
     sync::Arc,
     task::Waker,
@@ -69,6 +71,10 @@ pub struct Peer<W> {
     pub key: Cell<PeerKey>,
     /// What others may know of it; another's whose place it takes.
     card: RefCell<Arc<Card>>,
+    /// What it may do. `None`: it has not shown yet who it is.
+    standing: RefCell<Option<Standing>>,
+    /// When its grant is looked at, milliseconds since 1970: a while before it expires, to say so, and when it does.
+    pub grant_due_ms: Cell<i64>,
     /// What lets its client come back to where it was.
     pub ticket: Cell<Option<Ticket>>,
     /// What it speaks.
@@ -227,6 +233,8 @@ impl<W: Wire> Peer<W> {
         Self {
             key: Cell::new(PeerKey::MAX),
             card: RefCell::new(card),
+            standing: RefCell::new(None),
+            grant_due_ms: Cell::new(i64::MAX),
             ticket: Cell::new(None),
             protocol,
             line,
@@ -252,6 +260,24 @@ impl<W: Wire> Peer<W> {
     /// What others may know of it.
     pub fn card(&self) -> Arc<Card> {
         self.card.borrow().clone()
+    }
+
+    /// How it stands from now on. One that may do something until some time is looked at again `warning_ms` before.
+    pub fn stand(&self, standing: Standing, warning_ms: i64) {
+        let expires_ms = standing.as_ref().ok().and_then(|grant| grant.expires_ms);
+        let due_ms = expires_ms.map_or(i64::MAX, |expires_ms| expires_ms.saturating_sub(warning_ms));
+        self.grant_due_ms.set(due_ms);
+        *self.standing.borrow_mut() = Some(standing);
+    }
+
+    /// Looks at how it stands.
+    pub fn with_standing<T>(&self, look: impl FnOnce(Option<&Standing>) -> T) -> T {
+        look(self.standing.borrow().as_ref())
+    }
+
+    /// Where its client is; of an IPv6 address the first 64 bits.
+    pub fn address(&self) -> Option<IpAddr> {
+        Some(self.caller.as_ref()?.caller().network().address())
     }
 
     /// How its client is reached now: `websocket`, `polling`, `sse` or `process`.

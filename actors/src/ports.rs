@@ -2,8 +2,10 @@
 
 use crate::{
     logic::{
+        access::{Action, Grant},
         bus_log::{Page, Query},
         event::{Draft, Event, Receipt},
+        fault::Fault,
         position::Life,
         presence::{Card, Secret},
         protocol::Member,
@@ -17,6 +19,7 @@ use actix::Recipient;
 use std::{
     future::Future,
     io::{self, IoSlice},
+    net::IpAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -165,6 +168,33 @@ pub struct BusGauges {
     pub bytes: usize,
     /// Rooms remembered.
     pub rooms: usize,
+}
+
+/// Tells who somebody is by what he shows. Calls are quick and never block: they are made on the threads of connections.
+pub trait Gate: Send + Sync + 'static {
+    /// What whoever shows this token may do, at `now_ms` (milliseconds since 1970). Errors: `unauthenticated`.
+    fn admit(&self, token: Option<&str>, now_ms: i64) -> Result<Arc<Grant>, Fault>;
+
+    /// Whether what was granted has not been taken back since. That it expires is the owner's business.
+    fn holds(&self, grant: &Grant) -> bool;
+
+    /// Somebody was refused: for the audit log.
+    fn refused(&self, refusal: &Refusal<'_>);
+}
+
+/// Somebody who was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Why.
+    pub fault: &'a Fault,
+    /// `http`, `websocket`, `sse` or `socketio`.
+    pub surface: &'static str,
+    /// Where he is.
+    pub address: Option<IpAddr>,
+    /// Who he is, where that is known.
+    pub subject: Option<&'a str>,
+    /// What he wanted; to come in at all, if it is none.
+    pub action: Option<Action<'a>>,
 }
 
 /// The raw connection to one client. All calls are non-blocking and take `&self`: one thread owns it.

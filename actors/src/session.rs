@@ -7,8 +7,10 @@
 //! **After a restart** there is none: a session is never restarted, the client comes back and resumes.
 
 use crate::{
+    gate,
     hub::Hub,
     logic::{
+        access::Action,
         event::{Draft, EventId},
         fault::{CloseCode, Code, Fault},
         position::Position,
@@ -19,7 +21,7 @@ use crate::{
     },
     messages::{Join, Leave, Publish},
     peer::{CLOSED, CLOSING, Line, Peer},
-    ports::{Bus, BusError, WallClock, Wire},
+    ports::{Bus, BusError, Gate, WallClock, Wire},
     reply::posted,
     room_registry::RoomRegistry,
 };
@@ -48,6 +50,8 @@ pub struct Desk<W: Wire> {
     pub registry: Addr<RoomRegistry<W>>,
     /// For presence.
     pub bus: Arc<dyn Bus>,
+    /// Who may do what.
+    pub gate: Arc<dyn Gate>,
     /// What may be published.
     pub publish: publication::Limits,
     /// How large frames and messages may be.
@@ -64,6 +68,23 @@ impl<W: Wire> Desk<W> {
     /// Checks what somebody wants to publish.
     pub fn draft(&self, publication: Publication, publisher: Option<Arc<str>>) -> Result<Draft, Fault> {
         publication::check(publication, self.stamp(publisher), &self.publish)
+    }
+
+    /// The same, of a connection: into rooms into which it may publish.
+    pub fn draft_of(&self, peer: &Peer<W>, publication: Publication) -> Result<Draft, Fault> {
+        let draft = self.draft(publication, peer.card().subject.clone())?;
+        self.may(peer, Action::Publish, &draft.rooms)?;
+        Ok(draft)
+    }
+
+    /// Whether a connection may do something with each of these rooms. Errors: `forbidden`, `unauthenticated`.
+    pub fn may<'r>(
+        &self,
+        peer: &Peer<W>,
+        action: impl Fn(&'r RoomName) -> Action<'r>,
+        rooms: &'r [RoomName],
+    ) -> Result<(), Fault> {
+        gate::may(&*self.gate, peer, action, rooms, (self.clock)())
     }
 
     /// What the world adds to a publication now.
@@ -215,6 +236,7 @@ impl<W: Wire> SessionActor<W> {
         ctx: &mut Context<Self>,
     ) -> Done {
         let rooms = publication::check_rooms(asked.names(), &self.desk.publish)?;
+        self.desk.may(&self.peer, Action::Join, &rooms)?;
         let since = match since {
             None => None,
             Some(_) if self.joined => {
@@ -270,7 +292,7 @@ impl<W: Wire> SessionActor<W> {
     }
 
     fn publish(&mut self, publication: Publication, reference: &Reference, ctx: &mut Context<Self>) -> Done {
-        let draft = self.desk.draft(publication, self.peer.card().subject.clone())?;
+        let draft = self.desk.draft_of(&self.peer, publication)?;
         let reference = reference.clone();
         self.in_flight += 1;
         let answer = posted(self.desk.registry.send(Publish {
@@ -293,6 +315,9 @@ impl<W: Wire> SessionActor<W> {
     fn presence(&mut self, room: String, reference: &Reference, ctx: &mut Context<Self>) -> Done {
         let room = RoomName::parse(&room, self.desk.publish.name_chars)
             .map_err(|error| Fault::new(Code::RoomNameInvalid, error.to_string()))?;
+        let room = [room];
+        self.desk.may(&self.peer, Action::Presence, &room)?;
+        let [room] = room;
         let reference = reference.clone();
         self.in_flight += 1;
         let answer = self.desk.bus.members(&room).into_actor(self);

@@ -61,5 +61,6 @@ stats! {
     command_errors counter "Commands answered with an error.";
     tls_handshakes counter "TLS handshakes that were completed.";
     tls_failures counter "TLS handshakes that failed or took too long.";
+    put_out counter "Connections ended because a token expired or was revoked, or by an operator.";
     catch_ups counter "Times the whole shard caught up from the history.";
 }

@@ -82,6 +82,8 @@ impl Here {
         };
         let mut peer = Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes);
         peer.caller = Some(Session::of(caller));
+        let standing = self.thread.desk.gate.admit(None, 0).map_err(Box::new);
+        peer.stand(standing, self.thread.settings.expiring_ms);
         peer
     }
 }

@@ -79,6 +79,7 @@ catalogue! {
     RequestTimeout      "request_timeout"        408 true  "The request's body did not come in time.";
     IdReused            "id_reused"              409 false "This event id was used before with other content.";
     SinceNotFirst       "since_not_first"        409 false "Only the first join of a connection may carry a position to resume from.";
+    ReloadFailed        "reload_failed"          409 false "A file of keys or of those denied does not hold; what was read before stays in force.";
     HistoryGone         "history_gone"           410 false "The history no longer reaches back to this position.";
     BodyTooLarge        "body_too_large"         413 false "The request body is over the limit.";
     EventTooLarge       "event_too_large"        413 false "The event is over the limit.";
@@ -118,6 +119,12 @@ pub enum CloseCode {
     PingTimeout,
     /// The connection could not be served further because of a bug or a restart: come back and resume.
     Interrupted,
+    /// The client's token has expired: it should come back with a fresh one, not with this one.
+    Expired,
+    /// The client's token was revoked.
+    Revoked,
+    /// An operator has ended the connection.
+    Ended,
 }
 
 impl CloseCode {
@@ -133,6 +140,9 @@ impl CloseCode {
         Self::SlowClient,
         Self::PingTimeout,
         Self::Interrupted,
+        Self::Expired,
+        Self::Revoked,
+        Self::Ended,
     ];
 
     /// The number on the wire, and the reason's first word.
@@ -148,6 +158,9 @@ impl CloseCode {
             Self::SlowClient => (4000, "slow_client"),
             Self::PingTimeout => (4001, "ping_timeout"),
             Self::Interrupted => (4002, "interrupted"),
+            Self::Expired => (4501, "expired"),
+            Self::Revoked => (4502, "revoked"),
+            Self::Ended => (4503, "ended"),
         }
     }
 }

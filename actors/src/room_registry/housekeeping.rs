@@ -65,6 +65,7 @@ impl<W: Wire> RoomRegistry<W> {
 
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
         let now_ms = self.now_ms();
+        let wall_ms = self.deps.neighbours.bus.now_ms();
         for peer in self.deps.hub.all() {
             if peer.cut_off_ms.get() <= now_ms {
                 peer.kill();
@@ -73,6 +74,9 @@ impl<W: Wire> RoomRegistry<W> {
                     self.deps.hub.remove(&peer);
                 }
                 continue;
+            }
+            if peer.grant_due_ms.get() <= wall_ms {
+                self.sweep_grant(&peer, wall_ms);
             }
             match &peer.line {
                 Line::Socket(_) => self.sweep_socket(&peer, now_ms),
@@ -145,7 +149,7 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    fn notify(&self, peer: &Rc<Peer<W>>, notice: &Notice) {
+    pub(super) fn notify(&self, peer: &Rc<Peer<W>>, notice: &Notice) {
         if let Line::Watcher(to) = &peer.line {
             // A watcher with a full mailbox has more to do than to hear about the node.
             let _ = to.try_send(Heard::Notice(notice.clone()));

@@ -14,6 +14,7 @@ mod fan_out;
 pub mod faults;
 mod housekeeping;
 mod joining;
+mod putting_out;
 mod restoring;
 
 pub use restoring::{Claim, Newcomer, Restoring};
@@ -22,11 +23,11 @@ use crate::{
     hub::Hub,
     logic::{event::Receipt, known::rfc3339, presence::SessionId, room_name::RoomName, throttle::Rules},
     messages::{
-        Announce, Attach, Depart, Drain, Enter, FromBus, Interest, Join, Leave, ListSessions, PeerKey,
-        Publish, SayInterest, SessionRow, Unwatch, Watch,
+        Announce, Attach, Depart, Drain, EndSession, Enter, FromBus, Interest, Join, Leave, ListSessions,
+        PeerKey, Publish, Recheck, SayInterest, SessionRow, Unwatch, Watch,
     },
     peer::{Peer, User},
-    ports::{Bus, BusError, ShardId, Wire},
+    ports::{Bus, BusError, Gate, ShardId, Wire},
     reply::Reply,
 };
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, Running, Supervised};
@@ -55,6 +56,8 @@ pub struct Settings {
     pub engine_ping_ms: u64,
     /// A stream that was silent for this long gets a comment line, milliseconds.
     pub comment_ms: u64,
+    /// A client hears so long before that its token expires, milliseconds.
+    pub expiring_ms: i64,
     /// A room without members is unsubscribed from after this, milliseconds, so that flapping clients cost nothing.
     pub linger_ms: u64,
     /// How a watching actor's connection gets its id.
@@ -66,6 +69,8 @@ pub struct Settings {
 pub struct Neighbours {
     /// The bus, for publishing, reading and presence.
     pub bus: Arc<dyn Bus>,
+    /// Whose grants still hold.
+    pub gate: Arc<dyn Gate>,
     /// The bridge: here I am.
     pub attach: Recipient<Attach>,
     /// The bridge: what I want.
@@ -289,6 +294,20 @@ impl<W: Wire> Handler<Unwatch> for RoomRegistry<W> {
     }
 }
 
+impl<W: Wire> Handler<Recheck> for RoomRegistry<W> {
+    type Result = usize;
+    fn handle(&mut self, _: Recheck, _: &mut Self::Context) -> usize {
+        self.recheck()
+    }
+}
+
+impl<W: Wire> Handler<EndSession> for RoomRegistry<W> {
+    type Result = bool;
+    fn handle(&mut self, EndSession(id): EndSession, _: &mut Self::Context) -> bool {
+        self.end_session(&id)
+    }
+}
+
 impl<W: Wire> Handler<ListSessions> for RoomRegistry<W> {
     type Result = Vec<SessionRow>;
     fn handle(&mut self, _: ListSessions, _: &mut Self::Context) -> Self::Result {
@@ -296,6 +315,7 @@ impl<W: Wire> Handler<ListSessions> for RoomRegistry<W> {
             let card = peer.card();
             SessionRow {
                 id: card.id.to_string(),
+                subject: card.subject.as_deref().map(str::to_owned),
                 transport: peer.transport(),
                 address: peer
                     .caller

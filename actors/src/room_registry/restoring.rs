@@ -2,6 +2,7 @@
 
 use super::RoomRegistry;
 use crate::{
+    gate,
     logic::{
         position::Position,
         presence::{Card, Secret, SessionId},
@@ -44,6 +45,12 @@ impl Claim {
     /// What a client has that was given nothing yet.
     pub fn start(&self) -> Option<Position> {
         self.record.as_ref().map(SessionRecord::start)
+    }
+
+    /// Whether its client may, as it stands, be in all the rooms where it was.
+    pub fn may_be_taken<W: Wire>(&self, peer: &Peer<W>, now_ms: i64) -> bool {
+        let rooms = self.record.iter().flat_map(|record| &record.rooms);
+        gate::could_join(peer, rooms.map(|(room, _)| room), now_ms)
     }
 
     /// Somebody is there from now on.

@@ -1,18 +1,22 @@
 //! The sockets of one session, one a namespace.
 
-use super::{Asked, Namespaces, Socket, Work};
+use super::{Asked, Namespaces, Socket, Work, shown};
 use crate::{
     engine::{App, Engine},
+    gate,
     logic::{
         engine_io::Reason,
+        fault::{Code, Fault},
+        presence::Card,
         socket_io::{Assembly, DecodeError, Event, Kind, Packet, encode},
         ws,
     },
+    peer::Peer,
     ports::Wire,
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use std::rc::Rc;
+use std::{rc::Rc, sync::Arc};
 
 /// Namespaces of one session, at most.
 const SOCKETS_MAX: usize = 32;
@@ -96,11 +100,36 @@ impl<W: Wire> Connection<W> {
             let error = encode::connect_error(name, "too many namespaces", None);
             return engine.send(ws::encode_text(&error));
         }
+        if let Err(fault) = self.admit(auth, engine.peer) {
+            let error = encode::connect_error(name, &fault.message, Some(&shown::error_data(&fault)));
+            return engine.send(ws::encode_text(&error));
+        }
         let socket = Socket::new(name.map(Into::into), engine.peer, engine.hub, self.shared.acks);
         self.sockets.push(socket.clone());
         if let Some(work) = handler.connect(socket, auth.map(ToOwned::to_owned)) {
             engine.spawn(work);
         }
+    }
+
+    /// Lets the client in by the token it shows, or by the one of its handshake. All namespaces of a session are one
+    /// client's: a token that it shows later has to be of the same subject, and takes the place of the one before.
+    fn admit(&self, auth: Option<&RawValue>, peer: &Rc<Peer<W>>) -> Result<(), Fault> {
+        let token = shown::token(auth);
+        let grant = gate::admit(&*self.shared.gate, peer, token.as_deref(), (self.shared.clock)())?;
+        let card = peer.card();
+        if card.subject != grant.subject {
+            if self.sockets.iter().any(|socket| socket.is_connected()) {
+                let message = "another namespace of this session is another subject's";
+                return Err(Fault::new(Code::Forbidden, message));
+            }
+            peer.set_card(Arc::new(Card {
+                subject: grant.subject.clone(),
+                node: card.node.clone(),
+                ..*card
+            }));
+        }
+        peer.stand(Ok(grant), self.shared.expiring_ms);
+        Ok(())
     }
 
     fn event(&self, socket: Rc<Socket<W>>, packet: &Packet<'_>, engine: &mut Engine<'_, W>) {

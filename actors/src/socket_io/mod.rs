@@ -3,6 +3,7 @@
 
 mod connection;
 pub mod rooms;
+mod shown;
 mod socket;
 
 pub use connection::Connection;
@@ -10,11 +11,11 @@ pub use socket::{Asked, EmitError, Socket};
 
 use crate::{
     logic::{engine_io::Reason, socket_io::Limits},
-    ports::Wire,
+    ports::{Gate, WallClock, Wire},
 };
 use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
-use std::{collections::BTreeMap, rc::Rc};
+use std::{collections::BTreeMap, rc::Rc, sync::Arc};
 
 /// What a handler does that takes time: nothing more is read from the client while too much of it is under way.
 pub type Work = Option<LocalBoxFuture<'static, ()>>;
@@ -37,6 +38,12 @@ pub trait Handler<W: Wire> {
 pub struct Namespaces<W: Wire> {
     /// The handler of each namespace, by its name with the slash.
     pub handlers: BTreeMap<String, Rc<dyn Handler<W>>>,
+    /// Who is let in.
+    pub gate: Arc<dyn Gate>,
+    /// The wall clock.
+    pub clock: WallClock,
+    /// A client hears so long before that its token expires, milliseconds.
+    pub expiring_ms: i64,
     /// What a client may send in one packet.
     pub limits: Limits,
     /// Milliseconds a client may take from opening a session to entering a namespace.

@@ -3,6 +3,7 @@
 use super::{Asked, Handler, Socket, Work};
 use crate::{
     logic::{
+        access::Action,
         engine_io::Reason,
         fault::{Code, Fault},
         position::Position,
@@ -129,6 +130,8 @@ impl<W: Wire> Handler<W> for RoomsHandler<W> {
             async move {
                 let record = claimed.await.ok().flatten();
                 let claim = record.map(|record| Claim::new(handler.desk.bus.clone(), secret, record));
+                // What it may do now may be less than it was.
+                let claim = claim.filter(|claim| claim.may_be_taken(&socket.peer, (handler.desk.clock)()));
                 let since = match (&auth.offset, &claim) {
                     (Said::Nothing, Some(claim)) => claim.start(),
                     _ => auth.position(),
@@ -226,6 +229,9 @@ impl<W: Wire> RoomsHandler<W> {
     ) -> Result<Work, Fault> {
         let asked = Rooms::One(room);
         let rooms = publication::check_rooms(asked.names(), &self.desk.publish)?;
+        if joins {
+            self.desk.may(peer, Action::Join, &rooms)?;
+        }
         let (key, reference) = (peer.key.get(), reference.map(ToOwned::to_owned));
         let kept = reference.clone();
         let registry = &self.desk.registry;
@@ -285,7 +291,7 @@ impl<W: Wire> RoomsHandler<W> {
             args: args.args,
             id: args.id,
         };
-        let draft = self.desk.draft(publication, peer.card().subject.clone())?;
+        let draft = self.desk.draft_of(peer, publication)?;
         let answer = posted(self.desk.registry.send(Publish {
             draft,
             behind: Some(peer.key.get()),
@@ -306,6 +312,9 @@ impl<W: Wire> RoomsHandler<W> {
     fn presence(&self, peer: &Rc<Peer<W>>, room: &str, reference: Option<&RawValue>) -> Result<Work, Fault> {
         let room = RoomName::parse(room, self.desk.publish.name_chars)
             .map_err(|error| Fault::new(Code::RoomNameInvalid, error.to_string()))?;
+        let room = [room];
+        self.desk.may(peer, Action::Presence, &room)?;
+        let [room] = room;
         let members = self.desk.bus.members(&room);
         let (desk, peer) = (self.desk.clone(), peer.clone());
         let reference = reference.map(ToOwned::to_owned);

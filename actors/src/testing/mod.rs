@@ -2,6 +2,7 @@
 
 pub mod slow_bus;
 pub mod socket_io;
+pub mod tokens;
 pub mod universe;
 pub mod wire;
 

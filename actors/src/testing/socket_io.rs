@@ -51,6 +51,9 @@ impl Shard {
         });
         Namespaces {
             handlers: [("/".to_owned(), rooms)].into(),
+            gate: self.desk.gate.clone(),
+            clock: self.desk.clock.clone(),
+            expiring_ms: self.settings.expiring_ms,
             limits: Limits {
                 attachments: 10,
                 attachment_bytes: PAYLOAD_BYTES,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     embedded_bus::EmbeddedBus,
+    gate::OpenGate,
     hub::Hub,
     logic::{
         bus_log,
@@ -19,7 +20,7 @@ use crate::{
     },
     messages::FromBus,
     peer::{Line, Peer},
-    ports::{Bus, Inlet, ShardId, WallClock},
+    ports::{Bus, Gate, Inlet, ShardId, WallClock},
     redis_bridge::RedisBridge,
     room_registry::{Neighbours, RoomRegistry, Settings},
     session::{Desk, SessionActor},
@@ -104,6 +105,7 @@ pub fn settings(name: &str) -> Settings {
         ping_timeout_ms: 20_000,
         engine_ping_ms: 20_000,
         comment_ms: 15_000,
+        expiring_ms: 30_000,
         linger_ms: 1_000,
         new_session_id: next_session_id,
     }
@@ -137,6 +139,8 @@ pub struct Plan {
     pub mailbox: usize,
     /// How many commands of a connection may be unanswered.
     pub commands_in_flight: usize,
+    /// Who is let in.
+    pub gate: Arc<dyn Gate>,
     /// What the shards are told.
     pub settings: Settings,
 }
@@ -151,6 +155,7 @@ impl Plan {
             answers_after: Duration::ZERO,
             mailbox: patient().mailbox,
             commands_in_flight: 256,
+            gate: Arc::new(OpenGate::default()),
             settings: settings("node"),
         }
     }
@@ -228,6 +233,7 @@ impl Node {
             let id = ShardId(n * 100 + s);
             let neighbours = Neighbours {
                 bus: port.clone(),
+                gate: plan.gate.clone(),
                 attach: bridge.clone().recipient(),
                 interest: bridge.clone().recipient(),
             };
@@ -253,7 +259,7 @@ impl Shard {
     ) -> Self {
         let hub = Hub::new(Arc::new(ShardStats::default()), 2_000);
         let name = format!("rooms-{}", id.0 % 100);
-        let bus = neighbours.bus.clone();
+        let (bus, gate) = (neighbours.bus.clone(), neighbours.gate.clone());
         let registry = supervisor.start(&name, plan.policy(), |_| {
             RoomRegistry::new(id, hub.clone(), settings.clone(), neighbours)
         });
@@ -261,6 +267,7 @@ impl Shard {
             hub,
             registry,
             bus,
+            gate,
             publish: publication::Limits::default(),
             frames: ws::Limits {
                 frame_bytes: 256 << 10,
@@ -284,8 +291,15 @@ impl Shard {
 
     /// A client connects whose connection holds `window` bytes that it has not read.
     pub fn connect_with(&self, window: usize) -> Client {
+        self.connect_as(None, window)
+    }
+
+    /// The same with a token; one that does not hold may do nothing.
+    pub fn connect_as(&self, token: Option<&str>, window: usize) -> Client {
         let (wire, client) = connection(window);
         let peer = self.peer(Protocol::GreenroomV1, Line::Socket(wire));
+        let standing = self.desk.gate.admit(token, (self.desk.clock)()).map_err(Box::new);
+        peer.stand(standing, self.settings.expiring_ms);
         let peer = self.desk.hub.add(peer);
         SessionActor::new(peer, self.desk.clone(), BytesMut::new()).start();
         client

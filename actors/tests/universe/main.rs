@@ -10,6 +10,7 @@ mod attaching;
 mod catching_up;
 mod commands;
 mod faults;
+mod gate;
 mod namespaces;
 mod player;
 mod polling;

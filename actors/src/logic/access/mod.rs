@@ -8,7 +8,7 @@ mod refusals;
 
 pub use claims::{Claims, Expected, RoomsClaim};
 pub use deny::DenyList;
-pub use keys::{KeyLine, parse_keys};
+pub use keys::{KeyHash, KeyLine, parse_keys};
 pub use pattern::{Pattern, PatternError};
 pub use refusals::Refusals;
 

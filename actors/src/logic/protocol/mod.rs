@@ -170,7 +170,7 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Notice {
-    /// `draining`, `degraded`, `restored`.
+    /// `draining`, `degraded`, `restored`, `expiring`; and, as the last word, `expired`, `revoked`, `ended`.
     pub r#type: &'static str,
     /// One sentence.
     pub message: String,
