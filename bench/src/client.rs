@@ -17,7 +17,6 @@ use crate::stamp::Scanner;
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-const POSITION: &[u8] = b"\"position\":\"";
 
 /// What all clients of a generator use.
 pub struct Shared {
@@ -51,7 +50,7 @@ impl Shared {
 pub struct Tally {
     pub ready: usize,
     pub joined: usize,
-    /// Joins answered with `recovered: false`.
+    /// Joins answered with `recovered: false`, and clients that were given another secret when they came back.
     pub unrecovered: usize,
     pub published: u64,
     pub refused: u64,
@@ -104,6 +103,8 @@ struct Ears {
     /// The position that the last join was answered with, and the last event: it has a later one.
     joined_at: Option<String>,
     last_event: Vec<u8>,
+    /// With which it may come back, where the protocol has that.
+    pid: Option<String>,
 }
 
 /// A WebSocket client.
@@ -135,6 +136,7 @@ impl Client {
             keeps_position: false,
             joined_at: None,
             last_event: Vec::new(),
+            pid: None,
         };
         Self {
             address,
@@ -203,7 +205,8 @@ impl Client {
 
     /// The position after everything heard.
     pub fn position(&self) -> Option<String> {
-        position_in(&self.ears.last_event).or_else(|| self.ears.joined_at.clone())
+        let in_event = self.ears.protocol.position_in(&self.ears.last_event);
+        in_event.or_else(|| self.ears.joined_at.clone())
     }
 
     /// Stops reading, or reads again.
@@ -381,7 +384,19 @@ impl Client {
 
     fn take_answer(&mut self, said: Said, shared: &mut Shared) {
         match said {
-            Said::Ready if self.phase == Phase::Greeting => self.become_ready(shared),
+            Said::Opened => {
+                let position = self.position();
+                let credentials = self.ears.pid.as_deref().zip(position.as_deref());
+                let greeting = self.ears.protocol.greet(credentials);
+                frame::encode_from_client(&mut self.out, frame::TEXT, greeting.as_bytes());
+            }
+            Said::Ready { pid } if self.phase == Phase::Greeting => {
+                let comes_back = self.ears.keeps_position && !self.ears.places.is_empty();
+                let is_recovered = pid.is_some() && pid == self.ears.pid;
+                shared.tally.unrecovered += usize::from(comes_back && !is_recovered);
+                self.ears.pid = pid;
+                self.become_ready(shared);
+            }
             Said::Joined { recovered, position } => {
                 shared.tally.joined += 1;
                 shared.tally.unrecovered += usize::from(recovered == Some(false));
@@ -390,7 +405,7 @@ impl Client {
             Said::Published => shared.tally.published += 1,
             Said::Refused(code) => shared.tally.refuse(code),
             Said::Reply(text) => frame::encode_from_client(&mut self.out, frame::TEXT, text.as_bytes()),
-            Said::Ready | Said::Nothing => {}
+            Said::Ready { .. } | Said::Nothing => {}
         }
     }
 
@@ -445,12 +460,6 @@ fn hear_control(opcode: u8, payload: &[u8], notes: &mut Vec<Note>) {
         }
         _ => {}
     }
-}
-
-fn position_in(payload: &[u8]) -> Option<String> {
-    let start = memchr::memmem::rfind(payload, POSITION)? + POSITION.len();
-    let length = memchr::memchr(b'"', &payload[start..])?;
-    String::from_utf8(payload[start..start + length].to_vec()).ok()
 }
 
 fn check_upgrade(head: &[u8]) -> Result<()> {

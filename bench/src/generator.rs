@@ -258,7 +258,7 @@ impl Generator {
         self.clients[clients].iter_mut().for_each(Client::cut);
     }
 
-    /// All of these clients connect again, all at once, and join their room from their position on. Answers when all
+    /// All of these clients connect again, all at once, and resume their room from their position on. Answers when all
     /// have caught up or `limit` is over.
     pub fn come_back(&mut self, clients: Range<usize>, room: u32, limit: Duration) -> Result<()> {
         let deadline = Instant::now() + limit;
@@ -266,10 +266,12 @@ impl Generator {
             let now_ns = self.shared.now_ns();
             let client = &mut self.clients[index];
             client.connect(self.poll.registry(), now_ns, None)?;
-            let since = client
-                .position()
-                .context("a client has no position to come back from")?;
-            self.say_join(index, room, Some(&since));
+            if self.protocol.resumes_by_join() {
+                let since = client
+                    .position()
+                    .context("a client has no position to come back from")?;
+                self.say_join(index, room, Some(&since));
+            }
         }
         while Instant::now() < deadline {
             if clients

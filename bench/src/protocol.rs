@@ -1,8 +1,11 @@
 //! What clients say and hear, a protocol a variant. Events themselves are never parsed, see `stamp`.
 
 use clap::ValueEnum;
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+const POSITION: &[u8] = b"\"position\":\"";
 
 /// A client protocol over WebSocket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
@@ -17,8 +20,10 @@ pub enum Protocol {
 /// A frame that is no event, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Said {
-    /// The connection may be used.
-    Ready,
+    /// The server waits to be greeted.
+    Opened,
+    /// The connection may be used; with a secret, its client may come back to where it was.
+    Ready { pid: Option<String> },
     /// A join was answered; with `since`, `recovered` says whether nothing is missing.
     Joined {
         recovered: Option<bool>,
@@ -54,6 +59,29 @@ impl Protocol {
     /// Whether the upgrade alone makes a connection usable.
     pub fn ready_when_upgraded(self) -> bool {
         self == Self::GreenroomV1
+    }
+
+    /// Whether a client that comes back says so by a join. If not, it says so by its greeting.
+    pub fn resumes_by_join(self) -> bool {
+        self == Self::GreenroomV1
+    }
+
+    /// The frame that greets a server, as the client of this secret, which has everything up to this position.
+    pub fn greet(self, credentials: Option<(&str, &str)>) -> String {
+        credentials.map_or("40".to_owned(), |(pid, position)| {
+            format!("40{}", json!({"pid": pid, "offset": position}))
+        })
+    }
+
+    /// The position after an event.
+    pub fn position_in(self, event: &[u8]) -> Option<String> {
+        let start = match self {
+            Self::GreenroomV1 => memmem::rfind(event, POSITION)? + POSITION.len(),
+            // The last argument, which is a text.
+            Self::SocketIo => memmem::rfind(event.strip_suffix(b"\"]")?, b",\"")? + 2,
+        };
+        let length = memchr::memchr(b'"', &event[start..])?;
+        String::from_utf8(event[start..start + length].to_vec()).ok()
     }
 
     /// The frame that joins a room, from a position on if there is one.
@@ -110,9 +138,13 @@ fn joined(answer: &Value) -> Said {
 
 fn socket_io(text: &[u8]) -> Said {
     match text {
-        [b'0', ..] => Said::Reply("40".to_owned()),
+        [b'0', ..] => Said::Opened,
         [b'2', ..] => Said::Reply("3".to_owned()),
-        [b'4', b'0', ..] => Said::Ready,
+        [b'4', b'0', data @ ..] => {
+            let data = serde_json::from_slice::<Value>(data).unwrap_or_default();
+            let pid = data["pid"].as_str().map(str::to_owned);
+            Said::Ready { pid }
+        }
         [b'4', b'4', ..] => Said::Refused("connect_error".to_owned()),
         [b'4', b'3', ack @ ..] => {
             let start = ack.iter().position(|byte| *byte == b'[').unwrap_or(ack.len());
@@ -163,8 +195,10 @@ mod tests {
     #[test]
     fn socket_io_answers_are_understood() {
         let say = |text: &str| Protocol::SocketIo.understand(text.as_bytes());
-        assert_eq!(say(r#"0{"sid":"a"}"#), Said::Reply("40".to_owned()));
-        assert_eq!(say(r#"40{"sid":"a"}"#), Said::Ready);
+        assert_eq!(say(r#"0{"sid":"a"}"#), Said::Opened);
+        assert_eq!(say(r#"40{"sid":"a"}"#), Said::Ready { pid: None });
+        let pid = Some("p".to_owned());
+        assert_eq!(say(r#"40{"sid":"a","pid":"p"}"#), Said::Ready { pid });
         assert_eq!(say("2"), Said::Reply("3".to_owned()));
         assert_eq!(
             say(r#"4312[{"ok":true,"id":"x","rooms":{"r":1}}]"#),
@@ -182,6 +216,23 @@ mod tests {
     }
 
     #[test]
+    fn the_position_is_that_of_the_event() {
+        let [greenroom, socket_io] = [Protocol::GreenroomV1, Protocol::SocketIo]
+            .map(|protocol| move |event: &str| protocol.position_in(event.as_bytes()));
+        assert_eq!(
+            greenroom(r#"{"type":"event","data":"\"position\":\"","position":"7-1"}"#).as_deref(),
+            Some("7-1")
+        );
+        assert_eq!(
+            socket_io(r#"42["bench",{"p":"x"},"7-1"]"#).as_deref(),
+            Some("7-1")
+        );
+        for event in [r#"42["bench",{"p":"x"}]"#, r#"42["bench","#, ""] {
+            assert_eq!(socket_io(event), None, "{event}");
+        }
+    }
+
+    #[test]
     fn what_is_sent_is_json() {
         let parse = |text: &str| serde_json::from_str::<Value>(text).expect("valid JSON");
         assert_eq!(
@@ -196,5 +247,8 @@ mod tests {
             parse(&Protocol::SocketIo.publish("r", "{\"p\":1}", 7)[3..])[1]["data"]["p"],
             1
         );
+        let greeting = Protocol::SocketIo.greet(Some(("a\"b", "7-1")));
+        assert_eq!(parse(&greeting[2..]), json!({"pid": "a\"b", "offset": "7-1"}));
+        assert_eq!(Protocol::SocketIo.greet(None), "40");
     }
 }

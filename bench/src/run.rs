@@ -137,10 +137,9 @@ fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
         COALESCING => Some(Peer::coalescing()),
         _ => None,
     });
-    // Positions are said in this protocol only.
+    // Of the others, those of Socket.IO have a way to come back.
     let resumes = |peer: &&Peer| {
-        !matches!(case.kind, Kind::Resume { .. })
-            || (peer.protocol == Protocol::GreenroomV1 && peer.is_judged())
+        !matches!(case.kind, Kind::Resume { .. }) || peer.protocol == Protocol::SocketIo || peer.is_judged()
     };
     floors.chain(peers.iter().filter(resumes).cloned()).collect()
 }

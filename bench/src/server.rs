@@ -22,6 +22,8 @@ const REQUEST_BYTES_MAX: usize = 64 * 1024;
 
 /// What a server does with what it hears.
 pub trait Service {
+    /// A connection has become a WebSocket.
+    fn came(&mut self, _who: usize, _hall: &mut Hall) {}
     /// A text message came.
     fn hear(&mut self, from: usize, text: &[u8], hall: &mut Hall);
     /// Somebody publishes over HTTP: the answer's body, or `None` for a bad request.
@@ -263,6 +265,7 @@ fn answer_requests(index: usize, hall: &mut Hall, service: &mut impl Service) ->
             connection.upgraded = true;
             connection.request = Vec::new();
             hall.send(index, answer.as_bytes());
+            service.came(index, hall);
             return true;
         }
         let body = field(text, "content-length")
