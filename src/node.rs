@@ -10,9 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix::{Addr, Recipient};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
+use greenroom_actors::callers::{self, Callers};
 use greenroom_actors::embedded_bus::EmbeddedBus;
 use greenroom_actors::gate::OpenGate;
 use greenroom_actors::logic::engine_io::{Timing, payload};
+use greenroom_actors::logic::rate::{self, Rate};
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::throttle::{Merge, Rule, Rules};
 use greenroom_actors::logic::{bus_log, publication, sessions, socket_io, ws};
@@ -39,6 +41,9 @@ const PACKETS_A_POST: usize = 10_000;
 const ATTACHMENTS_A_PACKET: u32 = 10;
 /// Answers of one client that an embedding program may wait for.
 const ACKS_A_CLIENT: usize = 1_024;
+/// Seconds' worth of connections that an address may open at once: all clients behind one address come back together
+/// after a cut.
+const HANDSHAKES_AT_ONCE_SECONDS: u64 = 10;
 /// How often draining looks whether everybody has gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long the node's threads may take to begin.
@@ -363,7 +368,7 @@ fn site(
 ) -> Site {
     let clients = Clients {
         proxies: Proxies::parse(&config.http.trusted_proxies, config.http.forwarded_header),
-        callers: Arc::default(),
+        callers: Arc::new(Callers::new(caller_limits(&config.limits))),
         tls: tls.is_some(),
     };
     Site {
@@ -379,6 +384,17 @@ fn site(
         cookie: config.socketio.cookie.as_deref().map(Arc::from),
         draining,
         began: Instant::now(),
+    }
+}
+
+fn caller_limits(limits: &sections::Limits) -> callers::Limits {
+    let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
+    callers::Limits {
+        all_sockets: count(limits.sockets),
+        open: count(limits.connections_per_address),
+        waiting: count(limits.streams_per_address),
+        handshakes: Rate::new(limits.handshakes_per_second, HANDSHAKES_AT_ONCE_SECONDS),
+        requests: Rate::new(limits.requests_per_second, 1),
     }
 }
 
@@ -419,6 +435,10 @@ fn thread_parts(
             message_bytes: u32::try_from(config.limits.message_bytes).unwrap_or(u32::MAX),
         },
         close_ms: config.websocket.close_timeout_ms,
+        pace: rate::Limits {
+            messages: Rate::new(config.limits.messages_per_second, 1),
+            bytes: Rate::new(config.limits.inbound_bytes_per_second, 1),
+        },
         commands_in_flight: config.limits.commands_in_flight,
         clock: wall_clock(),
         socket_io: socket_io_parts(&config.socketio),

@@ -10,7 +10,7 @@ use greenroom_actors::engine::EngineDesk;
 use greenroom_actors::hub::Hub;
 use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::restarts::Policy;
-use greenroom_actors::logic::{publication, socket_io, ws};
+use greenroom_actors::logic::{publication, rate, socket_io, ws};
 use greenroom_actors::messages::{
     Announce, Drain, EndSession, ListSessions, Publish, Recheck, Unwatch, Watch,
 };
@@ -167,6 +167,8 @@ pub struct ThreadParts {
     pub frames: ws::Limits,
     /// How long a closing client has to answer, milliseconds.
     pub close_ms: u64,
+    /// How fast a connection may send.
+    pub pace: rate::Limits,
     /// Unanswered commands of a connection.
     pub commands_in_flight: usize,
     /// The wall clock.
@@ -230,6 +232,7 @@ impl Thread {
             gate: parts.gate.clone(),
             publish: parts.publish.clone(),
             frames: parts.frames,
+            pace: parts.pace,
             commands_in_flight: parts.commands_in_flight,
             clock: parts.clock.clone(),
             new_event_id: ids::event_id,
@@ -256,6 +259,7 @@ fn engine_desk(parts: &ThreadParts, desk: &Desk<TcpWire>) -> Rc<EngineDesk<TcpWi
         timing,
         frames,
         payload,
+        pace: parts.pace,
         in_flight: parts.commands_in_flight,
     })
 }

@@ -7,6 +7,7 @@ use crate::{
     logic::{
         fault::CloseCode,
         presence::SessionId,
+        rate::TooFast,
         ws::{self, Violation},
     },
     messages::PeerKey,
@@ -198,6 +199,12 @@ impl<W: Wire> Hub<W> {
             _ => CloseCode::ProtocolError,
         };
         self.close(peer, code, why);
+    }
+
+    /// Closes a connection whose client sends too much.
+    pub(crate) fn too_fast(&self, peer: &Rc<Peer<W>>, too_fast: TooFast) {
+        self.stats.rate_limited.add(1);
+        self.close(peer, CloseCode::RateLimited, &too_fast.to_string());
     }
 
     /// Answers a client's close frame with its own code, as RFC 6455 section 5.5.1 asks.

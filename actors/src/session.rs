@@ -16,6 +16,7 @@ use crate::{
         position::Position,
         protocol::{self, Answer, Ask, Command, Publication, Rooms, greenroom_v1},
         publication::{self, Stamp},
+        rate::{self, Pace},
         room_name::RoomName,
         ws::{self, Decoder, Incoming},
     },
@@ -56,6 +57,8 @@ pub struct Desk<W: Wire> {
     pub publish: publication::Limits,
     /// How large frames and messages may be.
     pub frames: ws::Limits,
+    /// How fast they may come.
+    pub pace: rate::Limits,
     /// Commands of one connection that may be unanswered; beyond it, it is not read from.
     pub commands_in_flight: usize,
     /// The wall clock.
@@ -118,6 +121,7 @@ pub struct SessionActor<W: Wire> {
     /// What had been read before the socket was handed over.
     early: BytesMut,
     in_flight: usize,
+    pace: Pace,
     /// Nothing more will be read.
     over: bool,
     /// At level debug only, because a span that is kept costs memory on every idle connection.
@@ -137,6 +141,7 @@ impl<W: Wire> SessionActor<W> {
             decoder,
             early,
             in_flight: 0,
+            pace: Pace::default(),
             over: false,
             span,
             joined: false,
@@ -173,7 +178,9 @@ impl<W: Wire> SessionActor<W> {
         if self.peer.is(CLOSING | CLOSED) {
             return;
         }
-        self.peer.heard_ms.set(self.desk.hub.now_ms.get());
+        let now_ms = self.desk.hub.look_at_the_clock();
+        self.peer.heard_ms.set(now_ms);
+        let length = bytes.len() as u64;
         let mut asked = Vec::new();
         let fed = self.decoder.feed(bytes, &mut |incoming| {
             asked.push(match incoming {
@@ -185,10 +192,16 @@ impl<W: Wire> SessionActor<W> {
             });
             ControlFlow::Continue(())
         });
+        if let Err(too_fast) = self.pace.take(&self.desk.pace, now_ms, 0, length) {
+            return self.desk.hub.too_fast(&self.peer, too_fast);
+        }
         for input in asked {
             // A frame before this one may have ended the connection.
             if self.peer.is(CLOSING | CLOSED) {
                 return;
+            }
+            if let Err(too_fast) = self.pace.take(&self.desk.pace, now_ms, 1, 0) {
+                return self.desk.hub.too_fast(&self.peer, too_fast);
             }
             self.input(input, ctx);
         }

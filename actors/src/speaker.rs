@@ -10,6 +10,7 @@ use crate::{
     hub::Hub,
     logic::{
         fault::CloseCode,
+        rate::{self, Pace},
         ws::{self, Decoder, Incoming},
     },
     peer::{CLOSED, CLOSING, Peer},
@@ -84,23 +85,35 @@ impl<W: Wire> Client<W> {
     }
 }
 
+/// What a client may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How large frames and messages may be.
+    pub frames: ws::Limits,
+    /// How fast they may come.
+    pub pace: rate::Limits,
+}
+
 /// See the module's description.
 pub struct SpeakerActor<W: Wire> {
     client: Client<W>,
     speaker: Box<dyn Speaker<W>>,
     decoder: Decoder,
+    limits: rate::Limits,
+    pace: Pace,
     /// What had been read before the socket was handed over.
     early: BytesMut,
 }
 
 impl<W: Wire> SpeakerActor<W> {
-    /// A session for a connection that is in the hub already, whose frames and messages may be as large as `limits`.
-    pub fn new(client: Client<W>, speaker: Box<dyn Speaker<W>>, limits: ws::Limits, early: BytesMut) -> Self {
-        let decoder = Decoder::new(limits);
+    /// A session for a connection that is in the hub already.
+    pub fn new(client: Client<W>, speaker: Box<dyn Speaker<W>>, limits: Limits, early: BytesMut) -> Self {
         Self {
             client,
             speaker,
-            decoder,
+            decoder: Decoder::new(limits.frames),
+            limits: limits.pace,
+            pace: Pace::default(),
             early,
         }
     }
@@ -133,11 +146,21 @@ impl<W: Wire> SpeakerActor<W> {
         if bytes.is_empty() || peer.is(CLOSING | CLOSED) {
             return;
         }
-        peer.heard_ms.set(hub.now_ms.get());
+        let now_ms = hub.look_at_the_clock();
+        peer.heard_ms.set(now_ms);
         let (client, speaker) = (&mut self.client, &mut *self.speaker);
-        let fed = self
-            .decoder
-            .feed(bytes, &mut |incoming| client.hears(incoming, speaker));
+        let (limits, pace) = (&self.limits, &mut self.pace);
+        let mut kept = pace.take(limits, now_ms, 0, bytes.len() as u64);
+        let fed = self.decoder.feed(bytes, &mut |incoming| {
+            kept = kept.and_then(|()| pace.take(limits, now_ms, 1, 0));
+            match kept {
+                Ok(()) => client.hears(incoming, speaker),
+                Err(_) => ControlFlow::Break(()),
+            }
+        });
+        if let Err(too_fast) = kept {
+            return hub.too_fast(&peer, too_fast);
+        }
         if let Err(violation) = fed {
             hub.refuse(&peer, violation);
         }

@@ -57,6 +57,8 @@ stats! {
     resumes counter "Joins with a position.";
     resumes_incomplete counter "Joins with a position to which the history did not reach back.";
     slow_clients counter "Connections closed because they read too slowly.";
+    rate_limited counter "Connections closed, and posts of Socket.IO refused, because too much came in a second.";
+    refused counter "What was refused because there is too much of it: connections at the door, sessions, requests.";
     commands counter "Commands from clients.";
     command_errors counter "Commands answered with an error.";
     tls_handshakes counter "TLS handshakes that were completed.";

@@ -116,6 +116,21 @@ pub enum Merge {
 pub struct Limits {
     /// Open connections of this node.
     pub connections: usize,
+    /// Accepted TCP connections of this node, whatever is on them.
+    pub sockets: usize,
+    /// Accepted TCP connections of one client address, and beside them its WebSockets, streams and sessions of
+    /// Socket.IO. An IPv6 address counts by its first 64 bits. 0: no limit.
+    pub connections_per_address: usize,
+    /// Streams and polls of one client address that wait for something. 0: no limit.
+    pub streams_per_address: usize,
+    /// Connections that one client address may open a second, ten seconds' worth of them at once. 0: no limit.
+    pub handshakes_per_second: u64,
+    /// HTTP requests of one client address a second, handshakes of WebSockets among them. 0: no limit.
+    pub requests_per_second: u64,
+    /// Messages of one connection a second. 0: no limit.
+    pub messages_per_second: u64,
+    /// Bytes of one connection a second. 0: no limit.
+    pub inbound_bytes_per_second: u64,
     /// Bytes in one inbound WebSocket frame.
     pub frame_bytes: usize,
     /// Bytes in one inbound WebSocket message, all its frames together.
@@ -138,6 +153,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            sockets: 40_000,
+            connections_per_address: 10_000,
+            streams_per_address: 5_000,
+            handshakes_per_second: 2_000,
+            requests_per_second: 10_000,
+            messages_per_second: 10_000,
+            inbound_bytes_per_second: 67_108_864,
             frame_bytes: 262_144,
             message_bytes: 262_144,
             event_bytes: 262_144,

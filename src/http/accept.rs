@@ -2,24 +2,26 @@
 
 use std::cell::Cell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::Protocol;
 use actix_http::error::DispatchError;
+use greenroom_actors::callers::{Refused, Socket};
 use greenroom_actors::stats::ShardStats;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::patience::Patience;
-use super::{Site, begun};
+use super::turn_away::TurnAway;
+use super::{Clients, Site, begun};
 use crate::adapters::stream::Stream;
 use crate::adapters::tls::{self, Certificates, TlsStream};
 
-/// How often a thread's log is told of handshakes that fail: whoever scans ports must not fill it.
+/// How often a thread's log is told of handshakes that fail and of connections that are refused: whoever scans ports must not fill it.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
 
 /// A connection as the HTTP server takes it.
@@ -28,13 +30,15 @@ type Welcomed = (Patience, Protocol, Option<SocketAddr>);
 /// A thread's way from an accepted connection to one that speaks HTTP.
 pub struct Accept {
     tls: Option<Arc<Certificates>>,
+    clients: Clients,
+    away: TurnAway,
     /// How long a handshake may take.
     handshake: Duration,
     /// How long a client may take nothing.
     send: Duration,
     draining: watch::Receiver<bool>,
     stats: Arc<ShardStats>,
-    /// When the log was last told of a handshake that failed.
+    /// When the log was last told of one that failed or was refused.
     said: Cell<Option<Instant>>,
 }
 
@@ -43,6 +47,8 @@ impl Accept {
     pub fn new(site: &Site, stats: Arc<ShardStats>) -> Rc<Self> {
         Rc::new(Self {
             tls: site.tls.clone(),
+            clients: site.clients.clone(),
+            away: TurnAway::default(),
             handshake: site.times.handshake,
             send: site.times.send,
             draining: site.draining.clone(),
@@ -54,11 +60,46 @@ impl Accept {
     /// Welcomes a connection. An error is one that was told of already, and ends it.
     pub async fn welcome(&self, tcp: TcpStream) -> Result<Welcomed, DispatchError> {
         let address = tcp.peer_addr().ok();
+        let socket = match self.count(address) {
+            Ok(socket) => socket,
+            Err(refused) => return Err(self.refuse(tcp, refused, address).await),
+        };
         let stream = match &self.tls {
             None => Stream::Plain(tcp),
             Some(certificates) => Stream::Tls(self.shake_hands(certificates, tcp, address).await?),
         };
-        Ok((Patience::new(stream, self.send), Protocol::Http1, address))
+        Ok((Patience::new(stream, socket, self.send), Protocol::Http1, address))
+    }
+
+    fn count(&self, address: Option<SocketAddr>) -> Result<Socket, Refused> {
+        // A connection that was reset at once has no address any more.
+        let address = address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip());
+        let is_proxy = self.clients.proxies.trust(address);
+        self.clients.callers.accept(address, is_proxy)
+    }
+
+    /// One connection too many. Over TLS it is just ended: an answer would cost the handshake that is to be spared.
+    async fn refuse(&self, tcp: TcpStream, refused: Refused, address: Option<SocketAddr>) -> DispatchError {
+        self.stats.refused.add(1);
+        if self.is_to_be_said() {
+            let refused_so_far = self.stats.refused.get();
+            tracing::warn!(%refused, ?address, refused_so_far, "a connection was refused");
+        } else {
+            tracing::debug!(%refused, ?address, "a connection was refused");
+        }
+        if self.tls.is_none() {
+            self.away.tell(tcp, refused).await;
+        }
+        DispatchError::DisconnectTimeout
+    }
+
+    /// Whether the log has not been told for a while.
+    fn is_to_be_said(&self) -> bool {
+        let is_said = self.said.get().is_some_and(|said| said.elapsed() < SAY_AGAIN);
+        if !is_said {
+            self.said.set(Some(Instant::now()));
+        }
+        !is_said
     }
 
     /// The handshake of TLS, which is not waited for when the node shuts down.
@@ -98,11 +139,9 @@ impl Accept {
             io::ErrorKind::UnexpectedEof => "the client went away".to_owned(),
             _ => error.to_string(),
         };
-        let is_said = self.said.get().is_some_and(|said| said.elapsed() < SAY_AGAIN);
-        if is_said || error.kind() == io::ErrorKind::UnexpectedEof {
+        if error.kind() == io::ErrorKind::UnexpectedEof || !self.is_to_be_said() {
             tracing::debug!(why, ?address, "a TLS handshake failed");
         } else {
-            self.said.set(Some(Instant::now()));
             let failures = self.stats.tls_failures.get();
             tracing::warn!(why, ?address, failures, "a TLS handshake failed");
         }

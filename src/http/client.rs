@@ -2,6 +2,7 @@
 
 use std::future::{Ready, ready};
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use actix_web::body::MessageBody;
@@ -14,6 +15,8 @@ use greenroom_actors::logic::fault::{Code, Fault};
 
 use super::ApiError;
 use super::proxies::Proxies;
+use super::turn_away::fault;
+use crate::shards::Thread;
 
 /// See the module's description.
 #[derive(Clone)]
@@ -64,6 +67,24 @@ pub async fn identify(
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
     let client = clients.0.of(&request);
     request.extensions_mut().insert(client);
+    next.call(request).await
+}
+
+/// Refuses who asks too fast.
+pub async fn pace(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let asked = request
+        .extensions()
+        .get::<Client>()
+        .map(|client| client.caller.ask());
+    if let Some(Err(refused)) = asked {
+        if let Some(thread) = request.app_data::<Rc<Thread>>() {
+            thread.desk.hub.stats.refused.add(1);
+        }
+        return Err(ApiError(fault(refused)).into());
+    }
     next.call(request).await
 }
 

@@ -42,7 +42,7 @@ impl ResponseError for ApiError {
             body["details"] = details.clone();
         }
         let mut response = HttpResponse::build(self.status_code());
-        if row.status == 503 {
+        if matches!(row.status, 429 | 503) {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }
         response.json(json!({"error": body}))

@@ -12,6 +12,7 @@ mod proxies;
 mod shapes;
 pub mod socketio;
 mod sse;
+mod turn_away;
 mod typed;
 mod upgrade;
 mod ws;
@@ -173,6 +174,7 @@ fn app(
         .app_data(ThinData(site.origins.clone()))
         .app_data(ThinData(site.clients.clone()))
         .wrap(actix_web::middleware::from_fn(origins::check))
+        .wrap(actix_web::middleware::from_fn(client::pace))
         .wrap(actix_web::middleware::from_fn(error::in_our_words))
         .wrap(origins::cors(site.origins.clone()))
         .wrap(actix_web::middleware::from_fn(client::identify))

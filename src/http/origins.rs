@@ -112,11 +112,12 @@ mod tests {
     use super::*;
     use crate::config::sections::ForwardedHeader;
     use crate::http::Proxies;
+    use greenroom_actors::callers::{Callers, Limits};
 
     fn parse(list: &str) -> Origins {
         let clients = Clients {
             proxies: Proxies::parse("", ForwardedHeader::XForwardedFor),
-            callers: Arc::default(),
+            callers: Arc::new(Callers::new(Limits::default())),
             tls: false,
         };
         Origins::parse(list, clients)

@@ -9,6 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use greenroom_actors::callers::Socket;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
@@ -17,6 +18,8 @@ use crate::adapters::stream::Stream;
 /// See the module's description.
 pub struct Patience {
     stream: Stream,
+    /// That it is counted.
+    socket: Socket,
     /// How long the client may take no byte of what waits for it.
     lasts: Duration,
     /// Runs while the client takes nothing.
@@ -27,20 +30,21 @@ pub struct Patience {
 
 impl Patience {
     /// With a connection whose client may take no byte for as long as it `lasts`. Small answers are sent at once.
-    pub fn new(stream: Stream, lasts: Duration) -> Self {
+    pub fn new(stream: Stream, socket: Socket, lasts: Duration) -> Self {
         // Only a socket that is gone already refuses, and reading will tell.
         let _ = stream.tcp().set_nodelay(true);
         Self {
             stream,
+            socket,
             lasts,
             runs_out: None,
             taken: 0,
         }
     }
 
-    /// The connection, for whoever looks after it better.
-    pub fn into_inner(self) -> Stream {
-        self.stream
+    /// The connection and its count, for whoever looks after it better.
+    pub fn into_inner(self) -> (Stream, Socket) {
+        (self.stream, self.socket)
     }
 
     /// What became of a write, or that patience has run out.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpRequest};
-use greenroom_actors::callers::{Caller, Session};
+use greenroom_actors::callers::{Held, Session};
 use greenroom_actors::logic::event::Receipt;
 use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::presence::Card;
@@ -23,7 +23,8 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
-use super::{ApiError, Site};
+use super::client::Client;
+use super::{ApiError, Site, turn_away};
 use crate::adapters::tcp_wire::TcpWire;
 use crate::ids;
 use crate::shards::Thread;
@@ -65,14 +66,23 @@ impl Here {
             return Err(Fault::new(Code::Draining, Code::Draining.row().meaning).into());
         }
         if self.site.parts.shards.connections() >= self.site.connections {
+            self.thread.desk.hub.stats.refused.add(1);
             let message = format!("the node has its {} connections", self.site.connections);
             return Err(Fault::new(Code::Overloaded, message).into());
         }
         Ok(())
     }
 
+    /// One thing more that a client has open, if it may.
+    pub fn take<const KIND: usize>(&self, client: &Client) -> Result<Held<KIND>, ApiError> {
+        Held::take(&client.caller).map_err(|refused| {
+            self.thread.desk.hub.stats.refused.add(1);
+            turn_away::fault(refused).into()
+        })
+    }
+
     /// A new connection, not yet in the hub.
-    pub fn peer(&self, protocol: Protocol, line: Line<TcpWire>, caller: &Arc<Caller>) -> Peer<TcpWire> {
+    pub fn peer(&self, protocol: Protocol, line: Line<TcpWire>, session: Session) -> Peer<TcpWire> {
         let card = Card {
             id: ids::session_id(),
             generation: 0,
@@ -81,7 +91,7 @@ impl Here {
             connected_ms: (self.thread.desk.clock)(),
         };
         let mut peer = Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes);
-        peer.caller = Some(Session::of(caller));
+        peer.caller = Some(session);
         let standing = self.thread.desk.gate.admit(None, 0).map_err(Box::new);
         peer.stand(standing, self.thread.settings.expiring_ms);
         peer

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use actix::{Actor as _, Addr};
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Payload, ThinData};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
 use actix_web_actors::ws::handshake;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use greenroom_actors::callers::Waiting;
 use greenroom_actors::engine::{Answered, App, EngineActor, Poll, Push, Pushed};
 use greenroom_actors::logic::engine_io::request::{Ask, Method, Query, verify};
 use greenroom_actors::logic::engine_io::{Carrier, Fault, Transport, open_packet};
+use greenroom_actors::logic::fault::{self, Code};
 use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::logic::ws;
 use greenroom_actors::peer::Line;
@@ -72,7 +74,10 @@ pub async fn engine(
     };
     match (ask, session) {
         (Ask::Open(transport), _) => open(&here, client, &begins.0, &request, transport),
-        (Ask::Poll(_), Some(session)) => Ok(poll(&session, &request).await),
+        (Ask::Poll(_), Some(session)) => {
+            let _waiting: Waiting = here.take(&client)?;
+            Ok(poll(&session, &request).await)
+        }
         (Ask::Push(_), Some(session)) => Ok(push(&here.site, &session, &request, payload).await),
         (Ask::Attach(_), Some(session)) => shake_hands(&request, client, Becomes::Attached(session)),
         (_, None) => Ok(refused(Fault::UnknownSid)),
@@ -88,16 +93,15 @@ fn open(
     transport: Transport,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
+    let session = here.take(&client)?;
     if transport == Transport::WebSocket {
-        return shake_hands(request, client, Becomes::Engine(begins(&here.thread)));
+        let becomes = Becomes::Engine(session, begins(&here.thread));
+        return shake_hands(request, client, becomes);
     }
     let thread = &here.thread;
     let sid = ids::engine_sid();
     let line = Line::Engine(OnceCell::new());
-    let peer = thread
-        .desk
-        .hub
-        .add(here.peer(Protocol::SocketIo, line, &client.caller));
+    let peer = thread.desk.hub.add(here.peer(Protocol::SocketIo, line, session));
     let app = begins(thread);
     let sessions = here.site.parts.engine_sessions.clone();
     let gone = {
@@ -204,6 +208,9 @@ fn answer_of(answered: Result<Answered, oneshot::error::RecvError>) -> HttpRespo
         Ok(Answered::Payload(body)) => payload_response(body),
         Ok(Answered::Taken) => HttpResponse::Ok().content_type("text/html").body("ok"),
         Ok(Answered::Refused(fault)) => refused(fault),
+        Ok(Answered::TooFast(too_fast)) => {
+            ApiError(fault::Fault::new(Code::RateLimited, too_fast.to_string())).error_response()
+        }
         // The session has ended without a word for it.
         Err(_) => refused(Fault::BadRequest),
     }

@@ -3,6 +3,8 @@
 use actix_web::http::header;
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
+use futures_util::StreamExt as _;
+use greenroom_actors::callers::Waiting;
 use greenroom_actors::event_stream::EventStream;
 use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::position::Position;
@@ -69,10 +71,11 @@ pub async fn stream(
     if rooms.len() > limit {
         return Err(Fault::new(Code::TooManyRooms, format!("a stream may have {limit} rooms")).into());
     }
+    let waiting: Waiting = here.take(&client)?;
     let since = since(&request, query.since.as_deref(), &here)?;
     let peer = desk
         .hub
-        .add(here.peer(Protocol::Sse, Line::Stream, &client.caller));
+        .add(here.peer(Protocol::Sse, Line::Stream, here.take(&client)?));
     let key = peer.key.get();
     // From here on the stream owns the connection: dropping it takes it out of the rooms.
     let stream = EventStream::new(peer, desk.hub.clone());
@@ -96,7 +99,8 @@ pub async fn stream(
         .insert_header((header::CACHE_CONTROL, "no-store"))
         // Asks nginx not to hold events back.
         .insert_header(("x-accel-buffering", "no"))
-        .streaming(stream))
+        // Counted for as long as it is there.
+        .streaming(stream.map(move |chunk| (&waiting, chunk).1)))
 }
 
 /// A browser that reconnects by itself sends the header, which is then newer than the address it was given.

@@ -13,6 +13,7 @@ use actix_http::{ConnectionType, Request, Response, StatusCode, h1};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory, fn_service};
 use actix_web::error::ErrorInternalServerError;
 use bytes::{Bytes, BytesMut};
+use greenroom_actors::callers::{Session, Socket};
 use greenroom_actors::engine::{App, Attach, EngineActor};
 use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::peer::Line;
@@ -39,11 +40,11 @@ pub struct TakeOver {
 /// What a connection that is taken over becomes.
 pub enum Becomes {
     /// A session of `greenroom.v1`.
-    GreenroomV1,
+    GreenroomV1(Session),
     /// A WebSocket of an embedding program, with what speaks over it.
-    Own(Box<dyn Speaker<TcpWire>>),
+    Own(Session, Box<dyn Speaker<TcpWire>>),
     /// A session of Engine.IO, with what speaks over it.
-    Engine(Box<dyn App<TcpWire>>),
+    Engine(Session, Box<dyn App<TcpWire>>),
     /// The socket of a session that has polled until now, perhaps in another thread.
     Attached(socketio::Session),
 }
@@ -106,48 +107,47 @@ async fn refuse(response: Response<BoxBody>, framed: Connection) -> Result<(), a
 /// Starts the session, or hands the connection over to the one that is there.
 fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed: Connection) {
     let parts = framed.into_parts();
-    let stream = parts.io.into_inner();
+    let (stream, socket) = parts.io.into_inner();
     let mut first = parts.write_buf.to_vec();
     first.extend_from_slice(&head(response));
     let desk = &here.thread.desk;
     let early = &parts.read_buf;
-    let connect = |protocol, line, first: Vec<u8>| {
-        let peer = desk.hub.add(here.peer(protocol, line, &take_over.client.caller));
+    let connect = |protocol, line, session, first: Vec<u8>| {
+        let peer = desk.hub.add(here.peer(protocol, line, session));
         tracing::debug!(session = %peer.card().id, address = %take_over.client.address, "connected");
         desk.hub.send(&peer, first.into());
         peer
     };
     match take_over.becomes {
-        Becomes::GreenroomV1 => {
-            let line = Line::Socket(TcpWire::new(stream));
-            let peer = connect(Protocol::GreenroomV1, line, first);
+        Becomes::GreenroomV1(session) => {
+            let line = Line::Socket(TcpWire::new(stream, socket));
+            let peer = connect(Protocol::GreenroomV1, line, session, first);
             SessionActor::new(peer, desk.clone(), into_exact(early)).start();
         }
-        Becomes::Own(speaker) => {
-            let line = Line::Socket(TcpWire::new(stream));
-            let (peer, hub) = (connect(Protocol::Own, line, first), desk.hub.clone());
-            SpeakerActor::new(
-                speaker::Client { peer, hub },
-                speaker,
-                desk.frames,
-                into_exact(early),
-            )
-            .start();
+        Becomes::Own(session, speaker) => {
+            let line = Line::Socket(TcpWire::new(stream, socket));
+            let peer = connect(Protocol::Own, line, session, first);
+            let limits = speaker::Limits {
+                frames: desk.frames,
+                pace: desk.pace,
+            };
+            let hub = desk.hub.clone();
+            SpeakerActor::new(speaker::Client { peer, hub }, speaker, limits, into_exact(early)).start();
         }
-        Becomes::Engine(app) => {
-            let line = Line::Engine(TcpWire::new(stream).into());
-            let peer = connect(Protocol::SocketIo, line, first);
+        Becomes::Engine(session, app) => {
+            let line = Line::Engine(TcpWire::new(stream, socket).into());
+            let peer = connect(Protocol::SocketIo, line, session, first);
             desk.hub.send(&peer, socketio::open_frame(here));
             EngineActor::websocket(peer, here.thread.engine.clone(), app, into_exact(early)).start();
         }
-        Becomes::Attached(session) => attach(&session, stream, first.into(), early.to_vec()),
+        Becomes::Attached(session) => attach(&session, (stream, socket), first.into(), early.to_vec()),
     }
 }
 
 /// Hands a connection to its session, which takes it into its own thread.
-fn attach(session: &socketio::Session, stream: Stream, head: Bytes, early: Vec<u8>) {
+fn attach(session: &socketio::Session, (stream, socket): (Stream, Socket), head: Bytes, early: Vec<u8>) {
     let Ok(stream) = stream.detach() else { return };
-    let wire = move || stream.attach().map(TcpWire::new);
+    let wire = move || stream.attach().map(|stream| TcpWire::new(stream, socket));
     // A session whose mailbox is full goes on polling.
     let _ = session.try_send(Attach {
         wire: Box::new(wire),

@@ -26,7 +26,8 @@ const GREENROOM_V1: &str = "greenroom.v1";
 )]
 pub async fn open(here: Here, client: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    shake_hands(&request, client, &[GREENROOM_V1], Becomes::GreenroomV1)
+    let session = here.take(&client)?;
+    shake_hands(&request, client, &[GREENROOM_V1], Becomes::GreenroomV1(session))
 }
 
 /// Opens a WebSocket on which an embedding program speaks.
@@ -37,7 +38,8 @@ pub async fn open_own(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    shake_hands(&request, client, &[], Becomes::Own(speaks(&here.thread)))
+    let becomes = Becomes::Own(here.take(&client)?, speaks(&here.thread));
+    shake_hands(&request, client, &[], becomes)
 }
 
 fn shake_hands(

@@ -14,6 +14,7 @@ mod faults;
 mod hostile;
 mod http;
 mod library;
+mod limits;
 mod polling;
 mod proxies;
 mod socketio;

@@ -7,6 +7,7 @@ use super::{
 use crate::{
     logic::{
         engine_io::{Control, Effect, Input, Link, Outlet, Packet, Reason, Session, Source, payload},
+        rate::Pace,
         ws::{self, Decoder},
     },
     peer::{CLOSED, CLOSING, Line, Peer},
@@ -33,6 +34,7 @@ pub struct EngineActor<W: Wire> {
     app: Box<dyn App<W>>,
     pub(super) decoder: Decoder,
     pub(super) in_flight: u32,
+    pub(super) pace: Pace,
     /// The socket that carries the session, or would.
     pub(super) carrier: Link,
     /// Sockets there have been.
@@ -94,6 +96,7 @@ impl<W: Wire> EngineActor<W> {
             app,
             decoder,
             in_flight: 0,
+            pace: Pace::default(),
             carrier: Link(0),
             links: 0,
             transit,

@@ -18,7 +18,7 @@ use crate::{
     hub::Hub,
     logic::{
         engine_io::{Reason, Timing, payload},
-        ws,
+        rate, ws,
     },
     peer::Peer,
     ports::Wire,
@@ -37,6 +37,8 @@ pub struct EngineDesk<W: Wire> {
     pub frames: ws::Limits,
     /// How much a client may put into one POST, and is given in one answer.
     pub payload: payload::Limits,
+    /// How fast what a client sends may come.
+    pub pace: rate::Limits,
     /// Work of one session that may be under way; beyond it, its socket is not read from.
     pub in_flight: usize,
 }

@@ -2,7 +2,10 @@
 
 use super::EngineActor;
 use crate::{
-    logic::engine_io::{Fault, Input, Source, payload},
+    logic::{
+        engine_io::{Fault, Input, Source, payload},
+        rate::TooFast,
+    },
     ports::Wire,
 };
 use actix::{Context, Handler, Message};
@@ -18,6 +21,8 @@ pub enum Answered {
     Taken,
     /// It is refused.
     Refused(Fault),
+    /// The client posts too much in a second; the session goes on.
+    TooFast(TooFast),
 }
 
 /// A GET waits for what is queued. Dropping the receiver says that its connection is gone.
@@ -78,6 +83,13 @@ impl<W: Wire> Handler<Poll> for EngineActor<W> {
 impl<W: Wire> Handler<Push> for EngineActor<W> {
     type Result = ();
     fn handle(&mut self, push: Push, ctx: &mut Context<Self>) {
+        // What came before is to be paid for first.
+        if let Err(too_fast) = self.keep_pace(0, 0) {
+            self.desk.hub.stats.rate_limited.add(1);
+            // A request whose connection is gone needs no answer.
+            let _ = push.answer.send(Answered::TooFast(too_fast));
+            return;
+        }
         self.transit().requests.arriving = Some(push.answer);
         self.input(Input::Post { octets: push.octets }, ctx);
         self.transit().requests.wait(|requests| &mut requests.post);
@@ -111,6 +123,8 @@ impl<W: Wire> Handler<Attach<W>> for EngineActor<W> {
 
 impl<W: Wire> EngineActor<W> {
     fn take_body(&mut self, body: &[u8], ctx: &mut Context<Self>) {
+        // The limit was looked at when the request came; this is what the next one waits for.
+        let _ = self.keep_pace(0, body.len());
         match payload::decode(body, self.desk.payload) {
             Ok(packets) => {
                 for packet in packets {
@@ -118,6 +132,7 @@ impl<W: Wire> EngineActor<W> {
                         // Something in it ended the session, or an upgrade was quicker.
                         return;
                     }
+                    let _ = self.keep_pace(1, 0);
                     match packet {
                         Ok(packet) => self.packet(Source::Post, &packet, ctx),
                         Err(_) => self.input(Input::Malformed(Source::Post), ctx),

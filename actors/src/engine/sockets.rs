@@ -5,6 +5,7 @@ use crate::{
     logic::{
         engine_io::{Input, Link, Packet, Source},
         fault::CloseCode,
+        rate::TooFast,
         ws::{self, Decoder, Incoming, Violation},
     },
     peer::{CLOSED, CLOSING},
@@ -141,12 +142,28 @@ impl<W: Wire> EngineActor<W> {
             return;
         }
         let (frames, fed) = decode(&mut self.decoder, bytes);
+        let mut pace = self.keep_pace(0, bytes.len());
         for frame in frames {
+            pace = pace.and_then(|()| self.keep_pace(1, 0));
+            if pace.is_err() {
+                break;
+            }
             self.frame(&frame, ctx);
+        }
+        if let Err(too_fast) = pace {
+            self.desk.hub.too_fast(&self.peer, too_fast);
+            return self.input(Input::SocketFailed(self.carrier), ctx);
         }
         if let Err(violation) = fed {
             self.violated(violation, ctx);
         }
+    }
+
+    /// So much has come from the client.
+    pub(super) fn keep_pace(&mut self, messages: usize, bytes: usize) -> Result<(), TooFast> {
+        let now_ms = self.desk.hub.look_at_the_clock();
+        self.pace
+            .take(&self.desk.pace, now_ms, messages as u64, bytes as u64)
     }
 
     /// A frame on the socket that carries the session.

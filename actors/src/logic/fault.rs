@@ -87,6 +87,7 @@ catalogue! {
     PayloadInvalid      "payload_invalid"        422 false "A known event's payload does not hold; details name the field.";
     TooManyRooms        "too_many_rooms"         422 false "More rooms than an event or a connection may have.";
     UpgradeRequired     "upgrade_required"       426 false "This path speaks WebSocket only.";
+    RateLimited         "rate_limited"           429 true  "This address has too much open, or too much came from it too fast; try again after the time given.";
     Internal            "internal"               500 true  "A bug; it was logged.";
     Overloaded          "overloaded"             503 true  "The node is at a limit; try again after the time given.";
     Unavailable         "unavailable"            503 true  "The part that would answer is being restarted; the same request with the same id is safe.";
@@ -117,6 +118,8 @@ pub enum CloseCode {
     SlowClient,
     /// The client was not heard of for too long.
     PingTimeout,
+    /// The client sent more than it may in a second.
+    RateLimited,
     /// The connection could not be served further because of a bug or a restart: come back and resume.
     Interrupted,
     /// The client's token has expired: it should come back with a fresh one, not with this one.
@@ -140,6 +143,7 @@ impl CloseCode {
         Self::SlowClient,
         Self::PingTimeout,
         Self::Interrupted,
+        Self::RateLimited,
         Self::Expired,
         Self::Revoked,
         Self::Ended,
@@ -158,6 +162,7 @@ impl CloseCode {
             Self::SlowClient => (4000, "slow_client"),
             Self::PingTimeout => (4001, "ping_timeout"),
             Self::Interrupted => (4002, "interrupted"),
+            Self::RateLimited => (4003, "rate_limited"),
             Self::Expired => (4501, "expired"),
             Self::Revoked => (4502, "revoked"),
             Self::Ended => (4503, "ended"),
@@ -185,7 +190,11 @@ mod tests {
     fn what_may_be_retried_is_the_servers_fault_or_a_matter_of_time() {
         for code in Code::ALL {
             let row = code.row();
-            assert_eq!(row.retry, row.status >= 500 || row.status == 408, "{code:?}");
+            assert_eq!(
+                row.retry,
+                row.status >= 500 || matches!(row.status, 408 | 429),
+                "{code:?}"
+            );
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod position;
 pub mod presence;
 pub mod protocol;
 pub mod publication;
+pub mod rate;
 pub mod restarts;
 pub mod room_name;
 pub mod sessions;

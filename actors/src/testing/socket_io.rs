@@ -75,6 +75,7 @@ impl Shard {
                 bytes: PAYLOAD_BYTES,
                 packets: 100,
             },
+            pace: self.desk.pace,
             in_flight: self.desk.commands_in_flight,
         })
     }
