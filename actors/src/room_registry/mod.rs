@@ -180,6 +180,8 @@ impl<W: Wire> Actor for RoomRegistry<W> {
         self.attach(ctx);
         self.reschedule_all(ctx);
         ctx.spawn(housekeeping::EndOfTurn);
+        // What was due while it did not run is not left for another period.
+        self.sweep(ctx);
         let period = self.sweep_period();
         ctx.run_interval(period, |act, ctx| act.sweep(ctx));
     }

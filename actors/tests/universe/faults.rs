@@ -128,3 +128,15 @@ fn what_waits_for_the_throttle_survives_a_crash_of_its_shard() {
         assert_eq!(heard[2]["thought"], "2\n3\n4\n5");
     });
 }
+
+#[test]
+fn a_silent_client_is_closed_though_its_shard_falls_over_more_often_than_it_sweeps() {
+    on_virtual_time(async {
+        let (universe, clients) = four().await;
+        for _ in 0..120 {
+            assert!(universe.nodes[0].supervisor.crash("rooms-0"));
+            wait(0.5).await;
+        }
+        assert!(clients[0].is_over(), "nothing was heard of it for a minute");
+    });
+}
