@@ -22,12 +22,19 @@ use std::{
 };
 use tokio::time::sleep;
 
+/// Who wants to be handed what.
+type Subscriptions = Vec<(ShardId, Vec<RoomName>)>;
+
 /// See the module's description. What a call does, it does at once; only the answer comes later.
 pub struct SlowBus {
     inner: Mutex<Arc<dyn Bus>>,
     answers_after: Duration,
     away: AtomicBool,
     accepted: Mutex<Vec<(u64, Draft)>>,
+    /// What somebody publishes just when a shard next writes down where a client is.
+    meanwhile: Mutex<Vec<Draft>>,
+    /// What was subscribed to since confirmations are held back.
+    held: Mutex<Option<Subscriptions>>,
 }
 
 impl SlowBus {
@@ -38,6 +45,8 @@ impl SlowBus {
             answers_after,
             away: AtomicBool::new(false),
             accepted: Mutex::default(),
+            meanwhile: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -53,6 +62,25 @@ impl SlowBus {
     /// While it is away, the history cannot be read and nobody can attach.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// When a shard next writes down where a client is, these are published before it goes on: by another thread, as it
+    /// were.
+    pub fn publish_meanwhile(&self, drafts: Vec<Draft>) {
+        *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner) = drafts;
+    }
+
+    /// From now on nothing that is subscribed to is confirmed, but by an attachment.
+    pub fn hold_subscriptions(&self) {
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+    }
+
+    /// Confirms what was held back, and all that comes.
+    pub fn release_subscriptions(&self) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for (shard, rooms) in held.unwrap_or_default() {
+            self.inner().subscribe(shard, &rooms);
+        }
     }
 
     /// What was accepted since the last time, with its sequence: only publishing moves the head.
@@ -107,7 +135,10 @@ impl Bus for SlowBus {
     }
 
     fn subscribe(&self, shard: ShardId, rooms: &[RoomName]) {
-        self.inner().subscribe(shard, rooms);
+        match &mut *self.held.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(held) => held.push((shard, rooms.to_vec())),
+            None => self.inner().subscribe(shard, rooms),
+        }
     }
 
     fn unsubscribe(&self, shard: ShardId, rooms: &[RoomName]) {
@@ -123,6 +154,9 @@ impl Bus for SlowBus {
     }
 
     fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>> {
+        for draft in std::mem::take(&mut *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner)) {
+            drop(self.inner().publish(draft));
+        }
         // A node remembers what it could not write, so this one is never away.
         let (answer, after) = (self.inner().keep_session(secret, record), self.answers_after);
         if after.is_zero() {

@@ -16,6 +16,7 @@ mod player;
 mod polling;
 mod returning;
 mod returning_at_random;
+mod returning_early;
 mod scene;
 mod schedule;
 mod taking_over;

@@ -2,6 +2,7 @@
 
 use greenroom_actors::{
     logic::{
+        event::Draft,
         protocol::{Notice, Publication},
         room_name::RoomName,
     },
@@ -26,18 +27,21 @@ pub fn shard(universe: &Universe, node: usize, shard: usize) -> &Shard {
     &universe.nodes[node].shards[shard]
 }
 
-/// Publishes an event past all mailboxes.
-pub fn publish(universe: &Universe, rooms: &[&str], event: &str, data: Value) {
+/// An event that is not published yet.
+pub fn draft(universe: &Universe, rooms: &[&str], event: &str, data: Value) -> Draft {
     let publication = Publication {
         rooms: rooms.iter().map(|room| (*room).to_owned()).collect(),
         event: event.into(),
         data: serde_json::value::to_raw_value(&data).ok(),
         ..Publication::default()
     };
-    let draft = shard(universe, 0, 0)
-        .desk
-        .draft(publication, None)
-        .expect("one that holds");
+    let desk = &shard(universe, 0, 0).desk;
+    desk.draft(publication, None).expect("one that holds")
+}
+
+/// Publishes an event past all mailboxes.
+pub fn publish(universe: &Universe, rooms: &[&str], event: &str, data: Value) {
+    let draft = draft(universe, rooms, event, data);
     let answer = poll_once(universe.bus.publish(draft)).ok().expect("at once");
     answer.expect("accepted");
 }
