@@ -367,6 +367,15 @@ fn check_sizes(config: &Config, given: &BTreeMap<String, Source>, broken: &BTree
             rooms.history_bytes,
             rooms.history_bytes,
         ),
+        // What waits may go out as one event, which holds each text twice, and the ids.
+        (
+            "throttle.wait_bytes",
+            config.throttle.wait_bytes,
+            "a quarter of ",
+            "rooms.outbox_bytes",
+            rooms.outbox_bytes,
+            quarter,
+        ),
         (
             "limits.frame_bytes",
             limits.frame_bytes,

@@ -48,7 +48,8 @@ impl Default for Rooms {
 pub struct Throttle {
     /// Throttled events that reach a user in any one second. 0: no throttle.
     pub events_per_second: u32,
-    /// Bytes that may wait for one user; past it the rule for slow clients holds.
+    /// Bytes that may wait for one user; past it the rule for slow clients holds. At most a quarter of
+    /// `rooms.outbox_bytes`: what waits may go out as one event.
     pub wait_bytes: usize,
     /// The throttled events, by name; an event that is not here is never delayed.
     pub kinds: BTreeMap<String, Kind>,

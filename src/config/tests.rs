@@ -251,6 +251,7 @@ fn sizes_that_do_not_go_together_are_told_with_both_keys() {
     );
     let expected = [
         "`limits.event_bytes` = 262144 must be at most 1024: a quarter of `rooms.outbox_bytes` = 4096 (FILE, line 2)",
+        "`throttle.wait_bytes` = 262144 must be at most 1024: a quarter of `rooms.outbox_bytes` = 4096 (FILE, line 2)",
         "`limits.frame_bytes` = 262145 (environment variable GREENROOM_LIMITS__FRAME_BYTES) must be at most 262144: \
          `limits.message_bytes` = 262144",
     ];

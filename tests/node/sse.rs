@@ -185,6 +185,7 @@ async fn a_slow_reader_is_cut_off_and_resumes_without_loss() {
     const EVENTS: u64 = 900;
     let node = TestNode::with(|config| {
         config.rooms.outbox_bytes = 64 << 10;
+        config.throttle.wait_bytes = 16 << 10;
         config.limits.event_bytes = 16 << 10;
     })
     .await;
@@ -220,6 +221,7 @@ async fn a_slow_reader_is_cut_off_and_resumes_without_loss() {
 async fn a_reader_that_has_stopped_for_good_is_forgotten() {
     let node = TestNode::with(|config| {
         config.rooms.outbox_bytes = 64 << 10;
+        config.throttle.wait_bytes = 16 << 10;
         config.limits.event_bytes = 16 << 10;
     })
     .await;

@@ -700,6 +700,7 @@ async fn a_slow_reader_is_cut_off_and_resumes_without_loss() {
     const EVENTS: u64 = 900;
     let node = TestNode::with(|config| {
         config.rooms.outbox_bytes = 64 << 10;
+        config.throttle.wait_bytes = 16 << 10;
         config.limits.event_bytes = 16 << 10;
     })
     .await;
