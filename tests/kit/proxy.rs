@@ -3,6 +3,8 @@
 //! One proxy a client: whatever happens to it then happens to that client alone. A fault strikes at once, or after so
 //! many more bytes have gone towards the client: with a seeded number, at the same place of the conversation each time.
 
+use std::collections::BTreeMap;
+use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,8 +14,10 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+
+const BUFFER_BYTES: usize = 16 * 1_024;
 
 /// What happens to the connections that a proxy carries. Those that come later are carried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +26,8 @@ pub enum Fault {
     Close,
     /// Both sides are reset.
     Reset,
-    /// The client's side is reset, the node's stays open and silent for as long as the proxy lives.
+    /// The client's side is reset, the node's stays open and silent for as long as the proxy lives. Nothing more reaches
+    /// the node of the sessions that there were, nor a goodbye by another request.
     HalfOpen,
 }
 
@@ -39,6 +44,8 @@ struct Shared {
     upstream: Mutex<SocketAddr>,
     network: watch::Sender<Network>,
     armed: Mutex<Option<Armed>>,
+    /// How many faults had struck when a request first named a session of Engine.IO.
+    sessions: Mutex<BTreeMap<String, u64>>,
     /// Node sides that stay open without a client.
     ghosts: Mutex<Vec<TcpStream>>,
 }
@@ -49,6 +56,8 @@ struct Network {
     /// How many faults have struck; a connection minds those after its own beginning.
     strikes: u64,
     last: Fault,
+    /// How many faults had struck with the last one that the node did not notice.
+    half_open: u64,
     stalled: bool,
     refusing: bool,
 }
@@ -67,6 +76,7 @@ impl Proxy {
         let network = Network {
             strikes: 0,
             last: Fault::Close,
+            half_open: 0,
             stalled: false,
             refusing: false,
         };
@@ -74,6 +84,7 @@ impl Proxy {
             upstream: Mutex::new(upstream),
             network: watch::Sender::new(network),
             armed: Mutex::default(),
+            sessions: Mutex::default(),
             ghosts: Mutex::default(),
         });
         let mut carrying = JoinSet::new();
@@ -140,7 +151,20 @@ impl Shared {
         self.network.send_modify(|network| {
             network.strikes += 1;
             network.last = fault;
+            if fault == Fault::HalfOpen {
+                network.half_open = network.strikes;
+            }
         });
+    }
+
+    /// Whether a request is for a session whose connections look alive to the node alone.
+    fn is_lost(&self, request: &[u8]) -> bool {
+        let Some(session) = session_of(request) else {
+            return false;
+        };
+        let network = *self.network.borrow();
+        let mut sessions = self.sessions.lock().unwrap();
+        *sessions.entry(session).or_insert(network.strikes) < network.half_open
     }
 
     /// How many of these bytes may still go to the client, and the fault that comes right after them.
@@ -192,9 +216,11 @@ async fn carry(mut client: TcpStream, born: u64, shared: Arc<Shared>) {
     let fault = {
         let (from_client, to_client) = client.split();
         let (from_node, to_node) = node.split();
-        let up = pump(from_client, to_node, network.clone(), None);
-        let down = pump(from_node, to_client, network.clone(), Some(&shared));
+        let lost = Notify::new();
+        let up = carry_up(from_client, to_node, network.clone(), &shared, &lost);
+        let down = carry_down(from_node, to_client, network.clone(), &shared);
         tokio::select! {
+            () = lost.notified() => Ok(Fault::HalfOpen),
             struck = network.wait_for(|network| network.strikes > born) => struck.map(|network| network.last),
             _ = async { tokio::join!(up, down) } => return,
         }
@@ -212,28 +238,59 @@ async fn carry(mut client: TcpStream, born: u64, shared: Arc<Shared>) {
     }
 }
 
-/// Carries one direction; `towards_client` where an armed fault counts.
-async fn pump(
+/// Carries what the client sends.
+async fn carry_up(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
     mut network: watch::Receiver<Network>,
-    towards_client: Option<&Shared>,
+    shared: &Shared,
+    lost: &Notify,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; 16 * 1_024];
+    let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer).await?;
         let _ = network.wait_for(|network| !network.stalled).await;
         if read == 0 {
             return to.shutdown().await;
         }
-        let (allowed, fault) = towards_client.map_or((read, None), |shared| shared.allow(read));
+        if shared.is_lost(&buffer[..read]) {
+            lost.notify_one();
+            return pending().await;
+        }
+        to.write_all(&buffer[..read]).await?;
+    }
+}
+
+/// Carries what the node sends, which is where an armed fault counts.
+async fn carry_down(
+    mut from: ReadHalf<'_>,
+    mut to: WriteHalf<'_>,
+    mut network: watch::Receiver<Network>,
+    shared: &Shared,
+) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        let read = from.read(&mut buffer).await?;
+        let _ = network.wait_for(|network| !network.stalled).await;
+        if read == 0 {
+            return to.shutdown().await;
+        }
+        let (allowed, fault) = shared.allow(read);
         to.write_all(&buffer[..allowed]).await?;
-        if let (Some(shared), Some(fault)) = (towards_client, fault) {
+        if let Some(fault) = fault {
             shared.strike(fault);
             // Not a byte more: the connection is ended from outside.
-            std::future::pending::<()>().await;
+            return pending().await;
         }
     }
+}
+
+/// The session of Engine.IO that a request is for.
+fn session_of(request: &[u8]) -> Option<String> {
+    let line = request.split(|byte| *byte == b'\r').next()?;
+    let line = std::str::from_utf8(line).ok()?;
+    let (_, rest) = line.split_once("&sid=")?;
+    rest.split(['&', ' ']).next().map(str::to_owned)
 }
 
 /// Makes the connection end by a reset when it is dropped.
