@@ -3,6 +3,7 @@
 //! The `greenroom` command runs a node; a program that brings its own agents embeds one with [`node::Node::start`].
 
 pub mod adapters;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod extensions;

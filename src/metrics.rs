@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use greenroom_actors::logic::fault::Code;
 use greenroom_actors::ports::BusGauges;
 use greenroom_actors::stats::ShardStats;
 use greenroom_actors::supervise::{Phase, Workers};
@@ -26,6 +27,7 @@ pub fn text(site: &Site) -> String {
             .map(|door| door.stats)
             .collect(),
         bus: site.parts.bus.gauges(),
+        refusals: site.guard.refusals(),
         workers: site.parts.supervisor.workers().borrow().clone(),
         tls: site.tls.as_ref().map(|certificates| certificates.standing()),
         uptime_seconds: site.began.elapsed().as_secs(),
@@ -42,6 +44,7 @@ pub fn text(site: &Site) -> String {
 struct Gathered {
     shards: Vec<Arc<ShardStats>>,
     bus: BusGauges,
+    refusals: [(Code, u64); 2],
     workers: Workers,
     tls: Option<Standing>,
     uptime_seconds: u64,
@@ -81,6 +84,7 @@ impl Collector for Gathered {
             self.bus.head,
         )?;
         self.encode_tls(&mut encoder)?;
+        self.encode_refusals(&mut encoder)?;
         self.encode_workers(&mut encoder)
     }
 }
@@ -146,6 +150,17 @@ impl Gathered {
             "New certificates that could not be used",
             failures,
         )
+    }
+
+    fn encode_refusals(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let kind = ConstCounter::new(0u64).metric_type();
+        let help = "Requests and commands refused for who asked, by code";
+        let mut family = encoder.encode_descriptor("refusals", help, None, kind)?;
+        for (code, count) in self.refusals {
+            let labels = [("code", code.row().name)];
+            ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 
     fn encode_workers(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {

@@ -13,6 +13,7 @@ use actix_server::ServerHandle;
 use greenroom_actors::callers::{self, Callers};
 use greenroom_actors::embedded_bus::EmbeddedBus;
 use greenroom_actors::gate::OpenGate;
+use greenroom_actors::logic::access::Grant;
 use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::rate::{self, Rate};
 use greenroom_actors::logic::restarts::Policy;
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::adapters::tls::{self, Certificates, LoadError};
+use crate::auth::{FileError, Guard};
 use crate::config::{Config, Problems, sections};
 use crate::extensions::Extensions;
 use crate::http::{self, Clients, Proxies, Site};
@@ -55,6 +57,9 @@ pub enum StartError {
     /// The configuration does not hold.
     #[error(transparent)]
     Config(#[from] Problems),
+    /// A file of keys or of those who are denied cannot be used.
+    #[error(transparent)]
+    Auth(#[from] FileError),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}: {source}")]
     Listen {
@@ -102,6 +107,7 @@ pub struct Node {
     server: ServerHandle,
     served: JoinHandle<io::Result<()>>,
     bridge_thread: Arbiter,
+    guard: Guard,
 }
 
 impl Node {
@@ -132,10 +138,12 @@ impl Node {
         let bridge = start_bridge(&bridge_thread, &supervisor, policy.clone(), bus.clone()).await?;
         let name: Arc<str> = config.node_id.clone().unwrap_or_else(ids::node_name).into();
         let shards = Shards::default();
+        let guard = Guard::start(&config, &bridge_thread, &supervisor, &policy, &shards).await?;
         let draining = watch::Sender::new(false);
         let mut parts = thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards);
+        parts.gate = guard.gate();
         parts.extensions = extensions;
-        let site = site(&config, parts, tls.clone(), draining.subscribe());
+        let site = site(&config, parts, tls.clone(), guard.clone(), draining.subscribe());
         let workers = workers(&config);
         let server = http::serve(
             site,
@@ -153,8 +161,6 @@ impl Node {
         if timeout(BEGIN_WITHIN, shards.begun(workers)).await.is_err() {
             return Err(StartError::Thread("an HTTP worker".into()));
         }
-        let publish_limits = publish_limits(&config);
-        let shutdown = config.shutdown;
         Ok(Self {
             address,
             name,
@@ -163,11 +169,12 @@ impl Node {
             shards,
             tls,
             draining,
-            publish_limits,
-            shutdown,
+            publish_limits: publish_limits(&config),
+            shutdown: config.shutdown,
             server: handle,
             served,
             bridge_thread,
+            guard,
         })
     }
 
@@ -215,6 +222,7 @@ impl Node {
             watch: door.watch,
             unwatch: door.unwatch,
             publisher: None,
+            grant: Arc::new(Grant::everything()),
             limits: self.publish_limits.clone(),
             clock: wall_clock(),
         }
@@ -238,6 +246,11 @@ impl Node {
     fn door(&self) -> crate::shards::ShardDoor {
         // `start_on` returns only when every shard has begun, and none is ever taken away.
         self.shards.all().swap_remove(0)
+    }
+
+    /// What keeps strangers out.
+    pub fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// Serves until `stop` resolves or a vital worker is given up; then drains.
@@ -364,6 +377,7 @@ fn site(
     config: &Config,
     parts: ThreadParts,
     tls: Option<Arc<Certificates>>,
+    guard: Guard,
     draining: watch::Receiver<bool>,
 ) -> Site {
     let clients = Clients {
@@ -380,6 +394,8 @@ fn site(
         times: http::Times::from(config),
         origins: http::Origins::parse(&config.http.origins, clients.clone()),
         clients,
+        open_metrics: config.auth.open_metrics,
+        guard,
         max_payload: config.socketio.max_payload_bytes,
         cookie: config.socketio.cookie.as_deref().map(Arc::from),
         draining,
@@ -425,7 +441,7 @@ fn thread_parts(
                 .ping_interval_ms
                 .min(config.socketio.ping_timeout_ms),
             comment_ms: config.sse.comment_ms,
-            expiring_ms: 30_000,
+            expiring_ms: config.auth.expiring_seconds as i64 * 1_000,
             linger_ms: config.rooms.linger_ms,
             new_session_id: ids::session_id,
         },

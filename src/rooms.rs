@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use actix::Recipient;
+use greenroom_actors::logic::access::{Action, Grant, decide};
 use greenroom_actors::logic::event::Draft;
 use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::known::{Known, rfc3339, room_names};
@@ -27,6 +28,7 @@ pub struct Rooms {
     /// Where to say that they are no longer wanted.
     pub unwatch: Recipient<Unwatch>,
     pub(crate) publisher: Option<Arc<str>>,
+    pub(crate) grant: Arc<Grant>,
     pub(crate) limits: publication::Limits,
     pub(crate) clock: WallClock,
 }
@@ -38,9 +40,19 @@ impl Rooms {
         self
     }
 
-    /// Room names, checked, each once: for [`Watch`]. Errors: `room_name_invalid`.
+    /// The same for an actor that is to do no more than this grant allows, in the name of its subject. Without one it may
+    /// do everything.
+    pub fn granted(mut self, grant: Grant) -> Self {
+        self.publisher = grant.subject.clone();
+        self.grant = Arc::new(grant);
+        self
+    }
+
+    /// Room names, checked, each once: for [`Watch`]. Errors: `room_name_invalid`, `forbidden`.
     pub fn names(&self, names: &[&str]) -> Result<Vec<RoomName>, Fault> {
-        publication::check_rooms(&owned(names), &self.limits)
+        let rooms = publication::check_rooms(&owned(names), &self.limits)?;
+        self.may(Action::Join, &rooms)?;
+        Ok(rooms)
     }
 
     /// An event for exactly these rooms, checked: for [`Publish`].
@@ -51,7 +63,9 @@ impl Rooms {
             data: Some(raw(data)?),
             ..Publication::default()
         };
-        publication::check(publication, self.stamp(), &self.limits)
+        let draft = publication::check(publication, self.stamp(), &self.limits)?;
+        self.may(Action::Publish, &draft.rooms)?;
+        Ok(draft)
     }
 
     /// A known event for every room that its payload names, checked: for [`Publish`]. `timestamp` is filled in where it
@@ -77,8 +91,20 @@ impl Rooms {
             ..Publication::default()
         };
         let mut draft = publication::check_to(publication, rooms, stamp, &self.limits)?;
+        self.may(Action::Publish, &draft.rooms)?;
         draft.written = Some(written.get().to_owned().into());
         Ok(draft)
+    }
+
+    fn may<'r>(
+        &self,
+        action: impl Fn(&'r RoomName) -> Action<'r>,
+        rooms: &'r [RoomName],
+    ) -> Result<(), Fault> {
+        let now_ms = (self.clock)();
+        rooms
+            .iter()
+            .try_for_each(|room| decide(&self.grant, &action(room), now_ms))
     }
 
     fn stamp(&self) -> Stamp {

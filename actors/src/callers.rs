@@ -21,7 +21,7 @@ const LOOK_AROUND: usize = 1_024;
 
 /// What counts as one client: an IPv4 address, or the /64 of an IPv6 address, which is what one subscriber has for
 /// itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Network(IpAddr);
 
 impl Network {

@@ -24,10 +24,10 @@ const DEFAULT_URL: &str = "http://127.0.0.1:7420";
 #[derive(clap::Args)]
 pub struct Connection {
     /// Address of the node
-    #[arg(long, env = "GREENROOM_URL", default_value = DEFAULT_URL)]
+    #[arg(long, env = "GREENROOM_URL", default_value = DEFAULT_URL, global = true)]
     url: String,
     /// Token to show to the node
-    #[arg(long, env = "GREENROOM_TOKEN", hide_env_values = true)]
+    #[arg(long, env = "GREENROOM_TOKEN", hide_env_values = true, global = true)]
     token: Option<Secret>,
 }
 

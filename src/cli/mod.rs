@@ -7,13 +7,17 @@ mod backoff;
 mod client;
 mod config;
 mod event;
+mod granting;
 mod history;
+mod key;
 mod out;
 mod publish;
 mod rooms;
 pub mod serve;
+mod sessions;
 mod settings;
 mod sse;
+mod token;
 mod watch;
 mod workers;
 
@@ -42,6 +46,9 @@ enum Command {
     History(history::Args),
     Rooms(rooms::Args),
     Workers(workers::Args),
+    Sessions(sessions::Args),
+    Token(token::Args),
+    Key(key::Args),
     /// Print the OpenAPI document of the HTTP interface
     Openapi,
 }
@@ -57,6 +64,9 @@ pub fn main() -> ExitCode {
         Command::History(args) => history::execute(&args),
         Command::Rooms(args) => rooms::execute(&args),
         Command::Workers(args) => workers::execute(&args),
+        Command::Sessions(args) => sessions::execute(&args),
+        Command::Token(args) => token::execute(&args),
+        Command::Key(args) => key::execute(&args),
         Command::Openapi => out::line(crate::http::openapi_json())
             .map(|()| ExitCode::SUCCESS)
             .map_err(Into::into),

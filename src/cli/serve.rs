@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::{out, settings::Settings};
 use crate::actors::supervise;
 use crate::adapters::tls::Certificates;
+use crate::auth::Guard;
 use crate::config::Loaded;
 use crate::node::{Ended, Node};
 use crate::{logging, open_files};
@@ -59,7 +60,7 @@ pub fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
         let node = Node::start(loaded.config).await?;
         tracing::info!(node = node.name(), address = %node.address(), version = env!("CARGO_PKG_VERSION"), "listening");
         out::line(greeting(&node))?;
-        let reload = reload_when_told(hangup, node.certificates().cloned());
+        let reload = reload_when_told(hangup, node.certificates().cloned(), node.guard().clone());
         let (say, stop) = oneshot::channel();
         let twice = async {
             told(&mut terminate, &mut interrupt).await;
@@ -79,7 +80,11 @@ pub fn run(loaded: Loaded) -> anyhow::Result<ExitCode> {
 }
 
 /// Reads again what may be replaced while the node runs, each time the process is told to.
-async fn reload_when_told(mut hangup: Signal, certificates: Option<Arc<Certificates>>) -> Infallible {
+async fn reload_when_told(
+    mut hangup: Signal,
+    certificates: Option<Arc<Certificates>>,
+    guard: Guard,
+) -> Infallible {
     loop {
         if hangup.recv().await.is_none() {
             return pending().await;
@@ -88,6 +93,8 @@ async fn reload_when_told(mut hangup: Signal, certificates: Option<Arc<Certifica
         if let Some(certificates) = &certificates {
             certificates.clone().look().await;
         }
+        // What came of it is in the log.
+        let _ = guard.reload().await;
     }
 }
 

@@ -285,8 +285,8 @@ impl Layers {
         if !config.is_exposed() || broken.contains("listen") || self.given.contains_key("auth.mode") {
             return;
         }
-        let rule = "can be reached from other machines, and nobody has to prove who they are: set `auth.mode` = \"off\" \
-                    explicitly if that is meant";
+        let rule = "can be reached from other machines, and nobody has to prove who they are: set `auth.mode` = \"token\" \
+                    so that they have to, or \"off\" explicitly if nobody has to";
         self.problems.push(Problem::Relation {
             key: "listen".to_owned(),
             value: format!("\"{}\"", config.listen),

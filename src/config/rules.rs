@@ -8,6 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::key::Key;
 use super::problem::{Problem, Source};
+use super::sections::AuthMode;
 use super::{Config, Secret};
 use crate::http::Cidr;
 
@@ -135,7 +136,21 @@ pub(super) const RULES: &[Rule] = &[
     rule("bus.on_outage", Word(&["local"])),
     rule("shutdown.limit_ms", Number(0, HOUR_MS)),
     rule("shutdown.retry_ms", Number(0, HOUR_MS)),
-    rule("auth.mode", Word(&["off"])),
+    rule("auth.mode", Word(&["off", "token"])),
+    rule(
+        "auth.jwt_secret",
+        Allowed::Secret(is_jwt_secret, "at least 32 bytes, which nobody can guess"),
+    ),
+    rule("auth.jwt_public_key_file", Text(is_name, "the path of a file")),
+    rule("auth.jwks_file", Text(is_name, "the path of a file")),
+    rule("auth.issuer", Text(is_name, "the name of the issuer")),
+    rule("auth.audience", Text(is_name, "the name of the audience")),
+    rule("auth.leeway_seconds", Number(0, 600)),
+    rule("auth.keys_file", Text(is_name, "the path of a file")),
+    rule("auth.deny_file", Text(is_name, "the path of a file")),
+    rule("auth.reload_seconds", Number(1, 3_600)),
+    rule("auth.expiring_seconds", Number(0, 3_600)),
+    rule("auth.open_metrics", Word(&["nobody", "loopback", "everyone"])),
     rule("supervision.restarts", Number(0, 1_000)),
     rule("supervision.window_ms", Number(10, HOUR_MS)),
     rule("log.format", Word(&["pretty", "json"])),
@@ -305,6 +320,7 @@ pub(super) fn check_whole(
     }));
     problems.extend(check_sizes(config, given, broken));
     problems.extend(check_pair(config, given, broken));
+    problems.extend(check_auth(config, given));
     problems
 }
 
@@ -329,7 +345,8 @@ fn check_pair(
 }
 
 fn check_secrets(config: &Config, given: &BTreeMap<String, Source>) -> Vec<Problem> {
-    let secrets: [(&str, &Option<Secret>); 3] = [
+    let secrets: [(&str, &Option<Secret>); 4] = [
+        ("auth.jwt_secret", &config.auth.jwt_secret),
         ("redis.url", &config.redis.url),
         ("openai.api_key", &config.openai.api_key),
         ("pinecone.api_key", &config.pinecone.api_key),
@@ -403,6 +420,21 @@ fn check_sizes(config: &Config, given: &BTreeMap<String, Source>, broken: &BTree
     relations.into_iter().filter_map(check).collect()
 }
 
+/// A node that asks for tokens has to know some.
+fn check_auth(config: &Config, given: &BTreeMap<String, Source>) -> Option<Problem> {
+    let auth = &config.auth;
+    let files = [&auth.jwt_public_key_file, &auth.jwks_file, &auth.keys_file];
+    let knows_some = auth.jwt_secret.is_some() || files.into_iter().any(Option::is_some);
+    (auth.mode == AuthMode::Token && !knows_some).then(|| Problem::Relation {
+        key: "auth.mode".to_owned(),
+        value: "\"token\"".to_owned(),
+        from: given.get("auth.mode").cloned(),
+        rule: "needs something to know tokens by: one or more of `auth.jwt_secret`, `auth.jwt_public_key_file`, \
+               `auth.jwks_file`, `auth.keys_file`"
+            .to_owned(),
+    })
+}
+
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{}...", &text[..end]),
@@ -456,6 +488,15 @@ fn is_prefix(text: &str) -> bool {
 
 fn is_token(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=4_096).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+/// The hash of HS256 has 32 bytes: a shorter secret would be the weakest part (RFC 7518, section 3.2).
+fn is_jwt_secret(text: &str) -> bool {
+    text.len() >= 32
 }
 
 fn is_web(text: &str) -> bool {

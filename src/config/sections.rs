@@ -401,12 +401,59 @@ pub struct Auth {
     /// How clients prove who they are. To listen on an address that other machines reach, it has to be given
     /// explicitly.
     pub mode: AuthMode,
+    /// Secret by which tokens are signed and verified (HS256).
+    pub jwt_secret: Option<Secret>,
+    /// File with the public key of the issuer in PEM (RS256, ES256, ES384 or EdDSA, by what it is).
+    pub jwt_public_key_file: Option<String>,
+    /// File with the public keys of the issuer as a JWK set. Then tokens have to name their key.
+    pub jwks_file: Option<String>,
+    /// The issuer that tokens have to name. Unset: any.
+    pub issuer: Option<String>,
+    /// What tokens have to name as (one of) their audience. Unset: anything.
+    pub audience: Option<String>,
+    /// Seconds that the clocks of issuer and node may be apart.
+    pub leeway_seconds: u64,
+    /// File of API keys, one a line, as `greenroom key` prints them.
+    pub keys_file: Option<String>,
+    /// File of those who are let in no more.
+    pub deny_file: Option<String>,
+    /// Seconds after which the files are looked at again.
+    pub reload_seconds: u64,
+    /// Seconds before its token expires that a client hears of it.
+    pub expiring_seconds: u64,
+    /// Who may read the metrics without a token.
+    pub open_metrics: OpenMetrics,
 }
 
 impl Default for Auth {
     fn default() -> Self {
-        Self { mode: AuthMode::Off }
+        Self {
+            mode: AuthMode::Off,
+            jwt_secret: None,
+            jwt_public_key_file: None,
+            jwks_file: None,
+            issuer: None,
+            audience: None,
+            leeway_seconds: 30,
+            keys_file: None,
+            deny_file: None,
+            reload_seconds: 10,
+            expiring_seconds: 30,
+            open_metrics: OpenMetrics::Loopback,
+        }
     }
+}
+
+/// Who may read the metrics without a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OpenMetrics {
+    /// Nobody.
+    Nobody,
+    /// Who asks from this machine, and not for somebody else as a proxy does.
+    Loopback,
+    /// Everyone.
+    Everyone,
 }
 
 /// How clients prove who they are.
@@ -415,6 +462,8 @@ impl Default for Auth {
 pub enum AuthMode {
     /// Everyone may do everything.
     Off,
+    /// Everyone has to show a token or an API key, and may do what it grants.
+    Token,
 }
 
 /// `[supervision]`: how often a worker that panics is started again.

@@ -376,7 +376,7 @@ fn an_address_that_others_reach_needs_authentication_off_in_as_many_words() {
     for address in ["0.0.0.0:7420", "[::]:7420", "192.168.1.7:80"] {
         let setting = format!("listen={address}");
         let told = refused("", &[], &[&setting]);
-        assert!(told[0].contains("`auth.mode` = \"off\""), "{told:?}");
+        assert!(told[0].contains("`auth.mode` = \"token\""), "{told:?}");
         loaded("[auth]\nmode = \"off\"", &[], &[&setting]);
         loaded("", &[("GREENROOM_AUTH__MODE", "off")], &[&setting]);
         loaded("", &[], &[&setting, "auth.mode=off"]);
@@ -384,6 +384,28 @@ fn an_address_that_others_reach_needs_authentication_off_in_as_many_words() {
     for address in ["127.0.0.1:0", "[::1]:7420", "127.8.8.8:1", "[::ffff:127.0.0.1]:1"] {
         loaded("", &[], &[&format!("listen={address}")]);
     }
+}
+
+#[test]
+fn a_node_that_asks_for_tokens_knows_some_and_its_secret_is_long_enough() {
+    let told = refused("[auth]\nmode = \"token\"", &[], &[]);
+    assert!(
+        told[0].contains("`auth.mode` = \"token\" (FILE, line 2) needs something"),
+        "{told:?}"
+    );
+    let long = "x".repeat(32);
+    for setting in [
+        "auth.keys_file=/keys",
+        "auth.jwks_file=/set",
+        &format!("auth.jwt_secret={long}"),
+    ] {
+        loaded("[auth]\nmode = \"token\"", &[], &[setting]);
+    }
+    let told = refused("", &[("GREENROOM_AUTH__JWT_SECRET", &long[1..])], &[]);
+    assert!(
+        told[0].contains("`auth.jwt_secret` = ***") && told[0].contains("32 bytes"),
+        "{told:?}"
+    );
 }
 
 #[test]

@@ -42,6 +42,10 @@ impl ResponseError for ApiError {
             body["details"] = details.clone();
         }
         let mut response = HttpResponse::build(self.status_code());
+        if row.status == 401 {
+            let asks = header::HeaderValue::from_static("Bearer realm=\"greenroom\"");
+            response.insert_header((header::WWW_AUTHENTICATE, asks));
+        }
         if matches!(row.status, 429 | 503) {
             response.insert_header((header::RETRY_AFTER, RETRY_AFTER_SECONDS));
         }

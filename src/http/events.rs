@@ -2,6 +2,7 @@
 
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
+use greenroom_actors::logic::access::Action;
 use greenroom_actors::logic::bus_log;
 use greenroom_actors::logic::event::{Draft, Event};
 use greenroom_actors::logic::fault::{Code, Fault};
@@ -67,7 +68,7 @@ pub async fn publish(
             args,
             id,
         },
-        None,
+        here.subject(),
     )?;
     send(&here, draft).await
 }
@@ -90,8 +91,12 @@ pub fn idempotency_key(request: &HttpRequest, id: Option<String>) -> Result<Opti
     }
 }
 
-/// Publishes a draft and answers with its receipt.
+/// Publishes a draft into rooms into which the request may publish, and answers with its receipt.
 pub async fn send(here: &Here, draft: Draft) -> Result<HttpResponse, ApiError> {
+    draft
+        .rooms
+        .iter()
+        .try_for_each(|room| here.may(Action::Publish(room)))?;
     let answer = here
         .thread
         .desk
@@ -131,6 +136,7 @@ pub async fn history(
     Query(query): Query<HistoryQuery>,
 ) -> Result<HttpResponse, ApiError> {
     let room = here.room(&room)?;
+    here.may(Action::Read(&room))?;
     let bus = &here.thread.desk.bus;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {

@@ -1,6 +1,7 @@
 //! The HTTP surface: the whole route table on one screen, one file a surface.
 
 mod accept;
+mod auth;
 mod client;
 mod error;
 mod events;
@@ -9,6 +10,7 @@ mod origins;
 mod patience;
 mod presence;
 mod proxies;
+mod sessions;
 mod shapes;
 pub mod socketio;
 mod sse;
@@ -34,7 +36,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::adapters::tls::Certificates;
-use crate::config::Config;
+use crate::auth::Guard;
+use crate::config::{Config, sections};
 use crate::extensions::Extensions;
 use crate::shards::{Thread, ThreadParts};
 use accept::Accept;
@@ -44,6 +47,9 @@ pub use error::ApiError;
 pub use ops::openapi_json;
 pub use origins::Origins;
 pub use proxies::{Cidr, Proxies};
+
+/// The door of Socket.IO.
+const SOCKET_IO: &str = "/socket.io/";
 
 /// What the HTTP surface of a node is given.
 #[derive(Clone)]
@@ -64,6 +70,10 @@ pub struct Site {
     pub clients: Clients,
     /// Which web pages may use the node.
     pub origins: Origins,
+    /// Who may read the metrics without a token.
+    pub open_metrics: sections::OpenMetrics,
+    /// What keeps strangers out.
+    pub guard: Guard,
     /// Bytes a client of Socket.IO may put into one POST.
     pub max_payload: usize,
     /// The name of the cookie that a polling client is given, for proxies that keep it on one node.
@@ -72,6 +82,16 @@ pub struct Site {
     pub draining: watch::Receiver<bool>,
     /// When it began.
     pub began: Instant,
+}
+
+impl Site {
+    /// The doors of Engine.IO.
+    fn engine_paths(&self) -> impl Iterator<Item = &str> {
+        let others = self.parts.extensions.engines.iter();
+        [SOCKET_IO]
+            .into_iter()
+            .chain(others.map(|(path, _)| path.as_str()))
+    }
 }
 
 /// How long a client may take.
@@ -124,7 +144,9 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/agents/{id}/status").route(post().to(typed::status)))
         .service(at("/v1/tasks/{id}/updates").route(post().to(typed::update)))
         .service(at("/v1/projects/{id}/events").route(post().to(typed::project_event)))
-        .service(at("/v1/sessions").route(get().to(ops::sessions)))
+        .service(at("/v1/sessions").route(get().to(sessions::list)))
+        .service(at("/v1/sessions/{id}").route(web::delete().to(sessions::end)))
+        .service(at("/v1/auth/reload").route(post().to(auth::reload)))
         .service(at("/v1/workers").route(get().to(ops::workers)))
         .default_service(web::to(error::not_found));
 }
@@ -132,7 +154,7 @@ fn routes(config: &mut web::ServiceConfig) {
 /// The doors of Engine.IO: that of Socket.IO, and those of an embedding program; and its plain WebSockets.
 fn engine_routes(config: &mut web::ServiceConfig, extensions: &Extensions) {
     let socket_io: socketio::Begins = Arc::new(socketio::socket_io);
-    let doors = [("/socket.io/", &socket_io)].into_iter();
+    let doors = [(SOCKET_IO, &socket_io)].into_iter();
     for (path, begins) in doors.chain(
         extensions
             .engines
@@ -173,6 +195,7 @@ fn app(
         .app_data(web::PayloadConfig::new(site.body_bytes))
         .app_data(ThinData(site.origins.clone()))
         .app_data(ThinData(site.clients.clone()))
+        .wrap(actix_web::middleware::from_fn(auth::check))
         .wrap(actix_web::middleware::from_fn(origins::check))
         .wrap(actix_web::middleware::from_fn(client::pace))
         .wrap(actix_web::middleware::from_fn(error::in_our_words))

@@ -4,15 +4,17 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
-use greenroom_actors::messages::SessionRow;
+use greenroom_actors::logic::access::{Action, Scope};
 use greenroom_actors::supervise::{Phase, ages};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::openapi::OpenApi as OpenApiDocument;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::shapes::{self, Here};
-use super::{ApiError, events, presence, sse, typed, ws};
+use super::{ApiError, auth, events, presence, sessions, sse, typed, ws};
 use crate::adapters::tls::Standing;
 use crate::metrics;
 
@@ -37,9 +39,13 @@ use crate::metrics;
         readyz,
         metrics,
         workers,
-        sessions,
+        sessions::list,
+        sessions::end,
+        auth::reload,
         openapi
     ),
+    security(("bearer" = [])),
+    modifiers(&Tokens),
     components(schemas(
         shapes::PublishBody,
         shapes::Published,
@@ -53,13 +59,29 @@ use crate::metrics;
 )]
 struct Document;
 
+/// How a token is shown, where the node asks for one.
+struct Tokens;
+
+impl Modify for Tokens {
+    fn modify(&self, document: &mut OpenApiDocument) {
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let query = ApiKey::Query(ApiKeyValue::with_description(
+            "token",
+            "Where a browser cannot set a header",
+        ));
+        let components = document.components.get_or_insert_default();
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+        components.add_security_scheme("query", SecurityScheme::ApiKey(query));
+    }
+}
+
 /// The OpenAPI document.
 pub fn openapi_json() -> String {
     Document::openapi().to_pretty_json().unwrap_or_default()
 }
 
 /// What this API is.
-#[utoipa::path(get, path = "/openapi.json", tag = "operations", responses((status = 200, description = "This document", body = Object)))]
+#[utoipa::path(get, path = "/openapi.json", tag = "operations", security(()), responses((status = 200, description = "This document", body = Object)))]
 pub async fn openapi() -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/json")
@@ -77,7 +99,7 @@ pub async fn root(here: Here) -> HttpResponse {
 }
 
 /// The process answers.
-#[utoipa::path(get, path = "/livez", tag = "operations", responses((status = 200, description = "It does")))]
+#[utoipa::path(get, path = "/livez", tag = "operations", security(()), responses((status = 200, description = "It does")))]
 pub async fn livez() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "alive"}))
 }
@@ -106,7 +128,7 @@ pub struct Dependency {
 
 /// Whether the node should be given work: 200 if it should.
 #[utoipa::path(
-    get, path = "/readyz", tag = "operations",
+    get, path = "/readyz", tag = "operations", security(()),
     responses(
         (status = 200, description = "Ready, or degraded but serving", body = Readiness),
         (status = 503, description = "Draining, or a vital worker is not running", body = Readiness),
@@ -185,7 +207,8 @@ fn word(phase: Phase) -> String {
     get, path = "/v1/workers", tag = "operations",
     responses((status = 200, description = "Every worker: phase, restarts by cause, last exit, age", body = Object)),
 )]
-pub async fn workers(here: Here) -> HttpResponse {
+pub async fn workers(here: Here) -> Result<HttpResponse, ApiError> {
+    here.may(Action::Use(Scope::Admin))?;
     let board = here.site.parts.supervisor.workers().borrow().clone();
     let rows: Vec<Value> = ages(&board, Instant::now())
         .into_iter()
@@ -195,27 +218,12 @@ pub async fn workers(here: Here) -> HttpResponse {
             row
         })
         .collect();
-    HttpResponse::Ok().json(json!({"node": &*here.site.node, "workers": rows}))
-}
-
-/// What is connected to this node.
-#[utoipa::path(
-    get, path = "/v1/sessions", tag = "operations",
-    responses((status = 200, description = "Connections: transport, rooms, age, bytes waiting", body = Object)),
-)]
-pub async fn sessions(here: Here) -> Result<HttpResponse, ApiError> {
-    let mut rows: Vec<SessionRow> = Vec::new();
-    for door in here.site.parts.shards.all() {
-        let listed = door.sessions.send(greenroom_actors::messages::ListSessions).await;
-        rows.extend(listed.map_err(greenroom_actors::session::mailbox_fault)?);
-    }
-    rows.sort_by(|one, other| one.id.cmp(&other.id));
-    Ok(HttpResponse::Ok().json(json!({"node": &*here.site.node, "sessions": rows})))
+    Ok(HttpResponse::Ok().json(json!({"node": &*here.site.node, "workers": rows})))
 }
 
 /// Counters and gauges for Prometheus.
 #[utoipa::path(
-    get, path = "/metrics", tag = "operations",
+    get, path = "/metrics", tag = "operations", security((), ("bearer" = [])),
     responses((status = 200, description = "OpenMetrics text", content_type = "application/openmetrics-text", body = String)),
 )]
 pub async fn metrics(here: Here) -> HttpResponse {

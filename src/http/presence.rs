@@ -2,8 +2,11 @@
 
 use actix_web::HttpResponse;
 use actix_web::web::Path;
+use greenroom_actors::gate::nobody;
+use greenroom_actors::logic::access::Action;
 use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::position::Position;
+use greenroom_actors::logic::room_name::RoomName;
 use greenroom_actors::session::bus_fault;
 use serde::Deserialize;
 use serde_json::json;
@@ -29,7 +32,7 @@ pub struct RoomsQuery {
     limit: Option<usize>,
 }
 
-/// Rooms that have members, by name.
+/// Rooms that have members and may be joined, by name.
 #[utoipa::path(
     get, path = "/v1/rooms", tag = "rooms", params(RoomsQuery),
     responses(
@@ -43,11 +46,7 @@ pub async fn rooms(here: Here, Query(query): Query<RoomsQuery>) -> Result<HttpRe
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(Fault::new(Code::BadRequest, format!("limit is 1 to {PAGE_MAX}")).into());
     }
-    let bus = &here.thread.desk.bus;
-    let found = bus
-        .rooms(prefix.unwrap_or_default(), after, limit + 1)
-        .await
-        .map_err(|error| bus_fault(&error))?;
+    let found = joinable(&here, &prefix.unwrap_or_default(), after.as_deref(), limit + 1).await?;
     let next = (found.len() > limit).then(|| found[limit - 1].0.to_string());
     let rooms = found.into_iter().take(limit);
     let rooms = rooms
@@ -57,6 +56,41 @@ pub async fn rooms(here: Here, Query(query): Query<RoomsQuery>) -> Result<HttpRe
         })
         .collect();
     Ok(HttpResponse::Ok().json(RoomsPage { rooms, next }))
+}
+
+/// Rooms that may be joined: those of each pattern one after the other, which is the order of their names.
+async fn joinable(
+    here: &Here,
+    prefix: &str,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<(RoomName, usize)>, ApiError> {
+    let Some(grant) = &here.grant else {
+        return Err(nobody().into());
+    };
+    let mut found: Vec<(RoomName, usize)> = Vec::new();
+    for pattern in grant.joinable_within(prefix) {
+        if found.len() >= limit || pattern.is_exact() && after.is_some_and(|after| after >= pattern.text()) {
+            continue;
+        }
+        // A room's own name comes before those that go on from it.
+        let most = if pattern.is_exact() {
+            1
+        } else {
+            limit - found.len()
+        };
+        let bus = &here.thread.desk.bus;
+        let rooms = bus
+            .rooms(pattern.text().to_owned(), after.map(str::to_owned), most)
+            .await;
+        let rooms = rooms.map_err(|error| bus_fault(&error))?;
+        found.extend(
+            rooms
+                .into_iter()
+                .filter(|(room, _)| pattern.covers(room.as_str())),
+        );
+    }
+    Ok(found)
 }
 
 /// Who is in a room.
@@ -70,6 +104,7 @@ pub async fn rooms(here: Here, Query(query): Query<RoomsQuery>) -> Result<HttpRe
 )]
 pub async fn room(here: Here, room: Path<String>) -> Result<HttpResponse, ApiError> {
     let room = here.room(&room)?;
+    here.may(Action::Presence(&room))?;
     let bus = &here.thread.desk.bus;
     let members = bus.members(&room).await.map_err(|error| bus_fault(&error))?;
     let position = Position::at(bus.life(), bus.gauges().head).to_string();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -9,10 +10,12 @@ use std::time::Duration;
 
 use actix_web::http::header;
 use actix_web::web::Bytes;
-use actix_web::{FromRequest, HttpRequest};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
 use greenroom_actors::callers::{Held, Session};
+use greenroom_actors::gate::{Caller, Standing, nobody};
+use greenroom_actors::logic::access::{Action, Grant};
 use greenroom_actors::logic::event::Receipt;
-use greenroom_actors::logic::fault::{Code, Fault};
+use greenroom_actors::logic::fault::{CloseCode, Code, Fault};
 use greenroom_actors::logic::presence::Card;
 use greenroom_actors::logic::protocol::{Protocol, push_receipt_fields};
 use greenroom_actors::logic::room_name::RoomName;
@@ -23,6 +26,7 @@ use serde_json::value::RawValue;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
+use super::auth::{Granted, address_of};
 use super::client::Client;
 use super::{ApiError, Site, turn_away};
 use crate::adapters::tcp_wire::TcpWire;
@@ -35,6 +39,10 @@ pub struct Here {
     pub thread: Rc<Thread>,
     /// The site.
     pub site: Rc<Site>,
+    /// What the request may do; `None` where nobody was asked.
+    pub grant: Option<Arc<Grant>>,
+    /// Where its client is.
+    pub address: Option<IpAddr>,
 }
 
 impl FromRequest for Here {
@@ -47,6 +55,11 @@ impl FromRequest for Here {
             Some(Self {
                 thread,
                 site: request.app_data::<Rc<Site>>()?.clone(),
+                grant: request
+                    .extensions()
+                    .get::<Granted>()
+                    .map(|granted| granted.0.clone()),
+                address: address_of(request),
             })
         };
         ready(here().ok_or_else(|| Fault::new(Code::Internal, "the application has no thread").into()))
@@ -81,20 +94,64 @@ impl Here {
         })
     }
 
-    /// A new connection, not yet in the hub.
-    pub fn peer(&self, protocol: Protocol, line: Line<TcpWire>, session: Session) -> Peer<TcpWire> {
+    /// Whether the request may do this. Errors: `forbidden`, `unauthenticated`.
+    pub fn may(&self, action: Action<'_>) -> Result<(), ApiError> {
+        let Some(grant) = &self.grant else {
+            return Err(nobody().into());
+        };
+        let caller = Caller {
+            grant,
+            surface: "http",
+            address: self.address,
+        };
+        let desk = &self.thread.desk;
+        Ok(caller.may(&*desk.gate, action, (desk.clock)())?)
+    }
+
+    /// Who asks.
+    pub fn subject(&self) -> Option<Arc<str>> {
+        self.grant.as_ref()?.subject.clone()
+    }
+
+    /// A new connection, in the hub. `standing` is `None` where it has yet to show who it is.
+    pub fn connect(
+        &self,
+        protocol: Protocol,
+        line: Line<TcpWire>,
+        standing: Option<Standing>,
+        session: Session,
+    ) -> Rc<Peer<TcpWire>> {
+        let desk = &self.thread.desk;
+        let grant = standing
+            .as_ref()
+            .and_then(|standing| standing.as_ref().ok())
+            .cloned();
+        let mut peer = self.peer(
+            protocol,
+            line,
+            grant.as_ref().and_then(|grant| grant.subject.clone()),
+        );
+        peer.caller = Some(session);
+        if let Some(standing) = standing {
+            peer.stand(standing, self.thread.settings.expiring_ms);
+        }
+        let peer = desk.hub.add(peer);
+        if grant.is_some_and(|grant| !desk.gate.holds(&grant)) {
+            // It was taken back on the way here, when nobody who looked for such connections could see this one.
+            desk.hub.close(&peer, CloseCode::Revoked, "");
+        }
+        peer
+    }
+
+    fn peer(&self, protocol: Protocol, line: Line<TcpWire>, subject: Option<Arc<str>>) -> Peer<TcpWire> {
         let card = Card {
             id: ids::session_id(),
             generation: 0,
-            subject: None,
+            subject,
             node: self.site.node.clone(),
             connected_ms: (self.thread.desk.clock)(),
         };
-        let mut peer = Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes);
-        peer.caller = Some(session);
-        let standing = self.thread.desk.gate.admit(None, 0).map_err(Box::new);
-        peer.stand(standing, self.thread.settings.expiring_ms);
-        peer
+        Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes)
     }
 }
 

@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use greenroom_actors::callers::Waiting;
 use greenroom_actors::engine::{Answered, App, EngineActor, Poll, Push, Pushed};
+use greenroom_actors::gate::Standing;
 use greenroom_actors::logic::engine_io::request::{Ask, Method, Query, verify};
 use greenroom_actors::logic::engine_io::{Carrier, Fault, Transport, open_packet};
 use greenroom_actors::logic::fault::{self, Code};
@@ -22,6 +23,7 @@ use greenroom_actors::peer::Line;
 use greenroom_actors::socket_io::Connection;
 use tokio::sync::oneshot;
 
+use super::auth::standing_of;
 use super::client::Client;
 use super::shapes::Here;
 use super::upgrade::{Becomes, TakeOver};
@@ -79,7 +81,7 @@ pub async fn engine(
             Ok(poll(&session, &request).await)
         }
         (Ask::Push(_), Some(session)) => Ok(push(&here.site, &session, &request, payload).await),
-        (Ask::Attach(_), Some(session)) => shake_hands(&request, client, Becomes::Attached(session)),
+        (Ask::Attach(_), Some(session)) => shake_hands(&request, client, Becomes::Attached(session), None),
         (_, None) => Ok(refused(Fault::UnknownSid)),
     }
 }
@@ -95,13 +97,15 @@ fn open(
     here.check_open()?;
     let session = here.take(&client)?;
     if transport == Transport::WebSocket {
+        let standing = standing_of(here, request);
         let becomes = Becomes::Engine(session, begins(&here.thread));
-        return shake_hands(request, client, becomes);
+        return shake_hands(request, client, becomes, standing);
     }
     let thread = &here.thread;
     let sid = ids::engine_sid();
     let line = Line::Engine(OnceCell::new());
-    let peer = thread.desk.hub.add(here.peer(Protocol::SocketIo, line, session));
+    let standing = standing_of(here, request);
+    let peer = here.connect(Protocol::SocketIo, line, standing, session);
     let app = begins(thread);
     let sessions = here.site.parts.engine_sessions.clone();
     let gone = {
@@ -134,12 +138,21 @@ pub fn open_frame(here: &Here) -> bytes::Bytes {
     ws::encode_text(&packet)
 }
 
-fn shake_hands(request: &HttpRequest, client: Client, becomes: Becomes) -> Result<HttpResponse, ApiError> {
+fn shake_hands(
+    request: &HttpRequest,
+    client: Client,
+    becomes: Becomes,
+    standing: Option<Standing>,
+) -> Result<HttpResponse, ApiError> {
     let Ok(mut response) = handshake(request) else {
         return Ok(refused(Fault::BadRequest));
     };
     let mut response = response.finish();
-    response.extensions_mut().insert(TakeOver { becomes, client });
+    response.extensions_mut().insert(TakeOver {
+        becomes,
+        standing,
+        client,
+    });
     Ok(response)
 }
 

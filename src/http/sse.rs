@@ -6,6 +6,7 @@ use actix_web::{HttpRequest, HttpResponse};
 use futures_util::StreamExt as _;
 use greenroom_actors::callers::Waiting;
 use greenroom_actors::event_stream::EventStream;
+use greenroom_actors::logic::access::Action;
 use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::position::Position;
 use greenroom_actors::logic::protocol::{Protocol, Rooms};
@@ -29,11 +30,14 @@ pub struct StreamQuery {
     since: Option<String>,
     /// More rooms, separated by commas.
     rooms: Option<String>,
+    /// A token, where a browser cannot set a header.
+    #[serde(rename = "token")]
+    _token: Option<String>,
 }
 
 /// A room's events as they come, each with its position as `id`.
 #[utoipa::path(
-    get, path = "/v1/rooms/{room}/stream", tag = "rooms",
+    get, path = "/v1/rooms/{room}/stream", tag = "rooms", security(("bearer" = []), ("query" = [])),
     params(
         ("room" = String, Path, description = "The room"), StreamQuery,
         ("Last-Event-ID" = Option<String>, Header, description = "A position to resume from"),
@@ -71,11 +75,11 @@ pub async fn stream(
     if rooms.len() > limit {
         return Err(Fault::new(Code::TooManyRooms, format!("a stream may have {limit} rooms")).into());
     }
+    rooms.iter().try_for_each(|room| here.may(Action::Read(room)))?;
     let waiting: Waiting = here.take(&client)?;
     let since = since(&request, query.since.as_deref(), &here)?;
-    let peer = desk
-        .hub
-        .add(here.peer(Protocol::Sse, Line::Stream, here.take(&client)?));
+    let standing = here.grant.clone().map(Ok);
+    let peer = here.connect(Protocol::Sse, Line::Stream, standing, here.take(&client)?);
     let key = peer.key.get();
     // From here on the stream owns the connection: dropping it takes it out of the rooms.
     let stream = EventStream::new(peer, desk.hub.clone());

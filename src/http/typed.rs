@@ -28,7 +28,7 @@ async fn publish(
         id,
         ..Publication::default()
     };
-    let mut draft = publication::check_to(publication, rooms, desk.stamp(None), &desk.publish)?;
+    let mut draft = publication::check_to(publication, rooms, desk.stamp(here.subject()), &desk.publish)?;
     draft.written = Some(body);
     send(&here, draft).await
 }

@@ -15,6 +15,7 @@ use actix_web::error::ErrorInternalServerError;
 use bytes::{Bytes, BytesMut};
 use greenroom_actors::callers::{Session, Socket};
 use greenroom_actors::engine::{App, Attach, EngineActor};
+use greenroom_actors::gate::Standing;
 use greenroom_actors::logic::protocol::Protocol;
 use greenroom_actors::peer::Line;
 use greenroom_actors::session::SessionActor;
@@ -33,6 +34,8 @@ use crate::shards::Thread;
 pub struct TakeOver {
     /// What it becomes.
     pub becomes: Becomes,
+    /// What it may do, where that is known already.
+    pub standing: Option<Standing>,
     /// Who is at the other end.
     pub client: Client,
 }
@@ -61,6 +64,8 @@ pub fn service(
         let here = Rc::new(Here {
             thread: thread.clone(),
             site: Rc::new(site.clone()),
+            grant: None,
+            address: None,
         });
         let app = app(&site, &thread).into_factory().new_service(());
         async move {
@@ -113,7 +118,7 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
     let desk = &here.thread.desk;
     let early = &parts.read_buf;
     let connect = |protocol, line, session, first: Vec<u8>| {
-        let peer = desk.hub.add(here.peer(protocol, line, session));
+        let peer = here.connect(protocol, line, take_over.standing, session);
         tracing::debug!(session = %peer.card().id, address = %take_over.client.address, "connected");
         desk.hub.send(&peer, first.into());
         peer

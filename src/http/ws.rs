@@ -16,10 +16,11 @@ const GREENROOM_V1: &str = "greenroom.v1";
 
 /// Open a WebSocket that speaks `greenroom.v1`.
 #[utoipa::path(
-    get, path = "/v1/ws", tag = "rooms",
+    get, path = "/v1/ws", tag = "rooms", security(("bearer" = []), ("query" = [])),
     description = "JSON text frames, sub-protocol `greenroom.v1`: join, leave, publish, presence, ping. See README.",
     responses(
         (status = 101, description = "Switching to the WebSocket protocol"),
+        (status = 401, description = "No token that holds, neither in the head nor as `?token=`", body = ErrorShape),
         (status = 426, description = "Not a WebSocket handshake", body = ErrorShape),
         (status = 503, description = "The node is full or shutting down", body = ErrorShape),
     ),
@@ -27,7 +28,13 @@ const GREENROOM_V1: &str = "greenroom.v1";
 pub async fn open(here: Here, client: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
     let session = here.take(&client)?;
-    shake_hands(&request, client, &[GREENROOM_V1], Becomes::GreenroomV1(session))
+    shake_hands(
+        &here,
+        &request,
+        client,
+        &[GREENROOM_V1],
+        Becomes::GreenroomV1(session),
+    )
 }
 
 /// Opens a WebSocket on which an embedding program speaks.
@@ -39,10 +46,11 @@ pub async fn open_own(
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
     let becomes = Becomes::Own(here.take(&client)?, speaks(&here.thread));
-    shake_hands(&request, client, &[], becomes)
+    shake_hands(&here, &request, client, &[], becomes)
 }
 
 fn shake_hands(
+    here: &Here,
     request: &HttpRequest,
     client: Client,
     protocols: &[&str],
@@ -50,7 +58,12 @@ fn shake_hands(
 ) -> Result<HttpResponse, ApiError> {
     let mut response = handshake_with_protocols(request, protocols).map_err(|error| refuse(&error))?;
     let mut response = response.finish();
-    response.extensions_mut().insert(TakeOver { becomes, client });
+    let standing = here.grant.clone().map(Ok);
+    response.extensions_mut().insert(TakeOver {
+        becomes,
+        standing,
+        client,
+    });
     Ok(response)
 }
 

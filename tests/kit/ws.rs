@@ -40,9 +40,17 @@ impl Ws {
 
     /// Connects, if the node lets it.
     pub async fn try_connect(address: SocketAddr) -> Result<Self, Error> {
+        Self::knock(address, "", None).await
+    }
+
+    /// The same with a query behind the path, and a token in the head.
+    pub async fn knock(address: SocketAddr, query: &str, token: Option<&str>) -> Result<Self, Error> {
         let stream = TcpStream::connect(address).await?;
-        let mut request = format!("ws://{address}/v1/ws").into_client_request()?;
+        let mut request = format!("ws://{address}/v1/ws{query}").into_client_request()?;
         let headers = request.headers_mut();
+        if let Some(token) = token {
+            headers.insert("authorization", format!("Bearer {token}").parse()?);
+        }
         headers.insert("sec-websocket-protocol", "greenroom.v1".parse()?);
         let (socket, response) = within("a handshake", client_async(request, stream)).await?;
         assert_eq!(response.headers()["sec-websocket-protocol"], "greenroom.v1");

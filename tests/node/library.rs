@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use actix::{Actor, Context, Handler, Recipient, Supervised};
 use actix_rt::System;
+use greenroom::actors::logic::access::Grant;
 use greenroom::actors::logic::bus_log;
 use greenroom::actors::logic::event::Event;
-use greenroom::actors::logic::fault::Code;
+use greenroom::actors::logic::fault::{Code, Fault};
 use greenroom::actors::logic::position::Position;
 use greenroom::actors::logic::protocol::Publication;
 use greenroom::actors::logic::publication::{self, Stamp};
@@ -310,4 +311,28 @@ fn a_node_that_cannot_start_says_why() {
         assert!(error.to_string().contains("rooms.history_events"), "{error}");
         node.stop().await;
     });
+}
+
+#[actix_rt::test]
+async fn an_actor_that_names_a_grant_may_do_no_more_than_that() {
+    let program = Program::start(16).await;
+    let grant = Grant {
+        subject: Some("agent-7".into()),
+        join: vec!["task:*".parse().unwrap()],
+        publish: vec!["agent:7".parse().unwrap()],
+        ..Grant::everything()
+    };
+    let rooms = program.node.rooms().granted(grant);
+    let code = |fault: Fault| fault.code;
+    let thought = |agent: &str| json!({"agentId": agent, "thought": "t"});
+    assert!(rooms.names(&["task:1", "user:agent-7"]).is_ok());
+    assert_eq!(rooms.names(&["agent:7"]).map_err(code), Err(Code::Forbidden));
+    let draft = rooms.draft_known("agent-thought", &thought("7")).unwrap();
+    assert_eq!(draft.publisher.as_deref(), Some("agent-7"));
+    let other = rooms.draft_known("agent-thought", &thought("8"));
+    assert_eq!(other.map(drop).map_err(code), Err(Code::Forbidden));
+    let other = rooms.draft(&["agent:7", "task:1"], "note", &json!(1));
+    assert_eq!(other.map(drop).map_err(code), Err(Code::Forbidden));
+    assert!(program.node.rooms().draft(&["task:1"], "note", &json!(1)).is_ok());
+    program.node.stop().await;
 }

@@ -9,6 +9,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod auth;
 mod echo;
 mod faults;
 mod hostile;

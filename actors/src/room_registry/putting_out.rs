@@ -4,7 +4,7 @@ use super::RoomRegistry;
 use crate::{
     gate::Standing,
     logic::{
-        access::Grant,
+        access::{Grant, unauthenticated},
         fault::CloseCode,
         protocol::{Notice, Protocol},
         socket_io::encode,
@@ -17,7 +17,7 @@ use std::{rc::Rc, sync::Arc};
 
 impl<W: Wire> RoomRegistry<W> {
     /// A grant that expires soon is announced, and one that has expired ends its connection.
-    pub(super) fn sweep_grant(&self, peer: &Rc<Peer<W>>, wall_ms: i64) {
+    pub(super) fn sweep_grant(&mut self, peer: &Rc<Peer<W>>, wall_ms: i64) {
         let Some(expires_ms) = grant_of(peer).and_then(|grant| grant.expires_ms) else {
             return peer.grant_due_ms.set(i64::MAX);
         };
@@ -35,8 +35,8 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// Ends the connections whose grants were taken back. Returns how many.
-    pub(super) fn recheck(&self) -> usize {
-        let gate = &self.deps.neighbours.gate;
+    pub(super) fn recheck(&mut self) -> usize {
+        let gate = self.deps.neighbours.gate.clone();
         let is_over = |peer: &Rc<Peer<W>>| {
             !peer.is(CLOSING | CLOSED) && grant_of(peer).is_some_and(|grant| !gate.holds(&grant))
         };
@@ -47,7 +47,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// Ends the connection of this id. Returns whether there is one.
-    pub(super) fn end_session(&self, id: &str) -> bool {
+    pub(super) fn end_session(&mut self, id: &str) -> bool {
         let is_it = |peer: &Rc<Peer<W>>| peer.card().id.to_string() == id;
         let found = self.deps.hub.all().into_iter().find(is_it);
         if let Some(peer) = &found {
@@ -57,7 +57,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// Tells a client why, and ends its connection so that it does not come back by itself.
-    fn put_out(&self, peer: &Rc<Peer<W>>, why: CloseCode) {
+    fn put_out(&mut self, peer: &Rc<Peer<W>>, why: CloseCode) {
         peer.grant_due_ms.set(i64::MAX);
         if peer.is(CLOSING | CLOSED) {
             return;
@@ -79,18 +79,20 @@ impl<W: Wire> RoomRegistry<W> {
             retry_in_ms: None,
         };
         self.notify(peer, &notice);
-        if why != CloseCode::Expired
-            && let Some(ticket) = peer.ticket.take()
-        {
-            // With a fresh token somebody may come back to where he was; who was put out may not.
-            self.deps.neighbours.bus.part_session(ticket, true);
+        // With a fresh token somebody may come back to where he was; who was put out may not.
+        let for_good = why != CloseCode::Expired;
+        if peer.protocol != Protocol::SocketIo || !peer.is(GREETED) {
+            return self.deps.hub.close(peer, why, "");
         }
-        if peer.protocol == Protocol::SocketIo && peer.is(GREETED) {
-            // After this packet the stock client stays away until its application says otherwise.
-            let packet = ws::encode_text(&encode::disconnect(None));
-            self.deps.hub.send(peer, packet);
-        }
-        self.deps.hub.close(peer, why, "");
+        // After this packet the stock client closes the transport, and stays away until its application says otherwise.
+        // Were the transport closed behind it, a polling client would hear of that first, and come back.
+        self.deps
+            .hub
+            .send(peer, ws::encode_text(&encode::disconnect(None)));
+        self.forget(peer, for_good);
+        peer.stand(Err(Box::new(unauthenticated(reason, said(why)))), 0);
+        let cut_off_ms = self.deps.hub.now_ms() + self.deps.hub.close_ms;
+        peer.cut_off_ms.set(peer.cut_off_ms.get().min(cut_off_ms));
     }
 }
 

@@ -160,12 +160,24 @@ fn an_operator_ends_a_session_by_its_id() {
         let mut client = entered(&universe, shard, &json!({"token": "t"}), false).await;
         let greeting = client.greeting.clone().expect("a greeting");
         let (sid, pid) = (greeting["sid"].as_str().expect("an id"), greeting["pid"].clone());
+        client.emit("join", &json!("a"));
         let end = |id: &str| shard.desk.registry.send(EndSession(id.to_owned()));
         assert!(!end("AAAAAAAAAAAAAAAAAAAA").await.expect("a shard"));
         assert!(end(sid).await.expect("a shard"));
         universe.settle().await;
         client.listen();
-        assert_eq!(client.others, ["41"]);
+        assert_eq!(
+            (client.others.as_slice(), client.is_over()),
+            (&["41".to_owned()][..], false)
+        );
+        // It hears nothing more, may ask for nothing, and is cut off if it does not go by itself.
+        count(&universe, "a", 0..1);
+        wait(1.0).await;
+        client.listen();
+        assert_eq!(client.events.len(), 1, "what became of it: {:?}", client.events);
+        client.emit("join", &json!("a"));
+        universe.settle().await;
+        client.listen();
         assert!(client.is_over());
         let back = entered(&universe, shard, &json!({"token": "t", "pid": pid}), false).await;
         assert_ne!(

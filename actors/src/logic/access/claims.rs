@@ -2,7 +2,7 @@
 
 use super::{Credential, Grant, Pattern, Scope, unauthenticated};
 use crate::logic::fault::Fault;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use std::{collections::BTreeSet, sync::Arc};
 
 /// Patterns of one kind in a grant, at most: each is looked at for each room.
@@ -17,10 +17,10 @@ pub struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sub: Option<String>,
     /// From then on it means nothing, seconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub exp: Option<f64>,
     /// Before that it means nothing, seconds since 1970.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "whole_seconds")]
     pub nbf: Option<f64>,
     /// Who made it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,6 +122,11 @@ impl Claims {
             credential: Credential::Token(id),
         })
     }
+}
+
+/// Writes a time without a fraction: some readers of tokens take no other.
+pub(super) fn whole_seconds<S: Serializer>(seconds: &Option<f64>, to: S) -> Result<S::Ok, S::Error> {
+    seconds.map(|seconds| seconds as i64).serialize(to)
 }
 
 fn is_for(audience: Option<&Audience>, name: &str) -> bool {

@@ -25,7 +25,11 @@ pub struct KeyLine {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// From then on it means nothing, seconds since 1970.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "claims::whole_seconds"
+    )]
     pub exp: Option<f64>,
 }
 

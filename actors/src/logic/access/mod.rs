@@ -6,7 +6,7 @@ mod keys;
 mod pattern;
 mod refusals;
 
-pub use claims::{Claims, Expected, RoomsClaim};
+pub use claims::{Audience, Claims, Expected, RoomsClaim};
 pub use deny::DenyList;
 pub use keys::{KeyHash, KeyLine, parse_keys};
 pub use pattern::{Pattern, PatternError};
