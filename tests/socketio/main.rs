@@ -9,6 +9,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod auth;
 mod browser;
 mod connecting;
 mod recovery;
