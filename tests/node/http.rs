@@ -684,7 +684,9 @@ async fn the_open_api_document_lists_the_routes_that_exist() {
             let response = node.http.request(method.clone(), &url).send().await.unwrap();
             let status = response.status().as_u16();
             assert_eq!(status == 405, operation.is_null(), "{method} {path}: {status}");
-            assert_ne!(status, 404, "{method} {path}");
+            // There is no connection of that id.
+            let is_nobody = status == 404 && method == Method::DELETE && path == "/v1/sessions/{id}";
+            assert!(status != 404 || is_nobody, "{method} {path}");
             let documented = operation["responses"].get(status.to_string());
             assert!(
                 status == 405 || documented.is_some(),

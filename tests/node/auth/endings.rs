@@ -37,6 +37,17 @@ impl Everywhere {
 
     /// Hears to the end what the node says, which has to be this.
     async fn hears(mut self, types: &[&str], code: u16) {
+        // Those first that are cut off when they do not go by themselves.
+        let mut packets = Vec::new();
+        while packets.last().is_none_or(|packet| packet != "41") {
+            packets.extend(self.polling.packets().await);
+        }
+        ends_in_a_disconnect(&packets, types);
+        let mut packets = vec![self.sio.packet().await];
+        while packets.last().is_some_and(|packet| packet != "41") {
+            packets.push(self.sio.packet().await);
+        }
+        ends_in_a_disconnect(&packets, types);
         let mut told = Vec::new();
         let closed = loop {
             match self.ws.next().await {
@@ -52,13 +63,6 @@ impl Everywhere {
             told.push(message.data["type"].clone());
         }
         assert_eq!(told, values(types));
-        let (packets, _) = self.sio.ended().await;
-        ends_in_a_disconnect(&packets, types);
-        let mut packets = Vec::new();
-        while packets.last().is_none_or(|packet| packet != "41") {
-            packets.extend(self.polling.packets().await);
-        }
-        ends_in_a_disconnect(&packets, types);
     }
 }
 
