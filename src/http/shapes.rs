@@ -177,7 +177,7 @@ impl<T: DeserializeOwned> FromRequest for Query<T> {
     }
 }
 
-/// The whole body of a request, which has to come in time.
+/// The whole body of a request, which has to come in time, and not compressed.
 pub struct Body(pub Bytes);
 
 impl FromRequest for Body {
@@ -185,6 +185,9 @@ impl FromRequest for Body {
     type Future = Pin<Box<dyn Future<Output = Result<Self, Self::Error>>>>;
 
     fn from_request(request: &HttpRequest, payload: &mut actix_web::dev::Payload) -> Self::Future {
+        if let Err(fault) = check_plain(request) {
+            return Box::pin(ready(Err(ApiError(fault).into())));
+        }
         let site = request.app_data::<Rc<Site>>();
         let within = site.map_or(Duration::ZERO, |site| site.times.body);
         let comes = timeout(within, Bytes::from_request(request, payload));
@@ -235,6 +238,16 @@ pub fn check_json(request: &HttpRequest) -> Result<(), ApiError> {
     }
     let message = "the body must be JSON and say so: content-type: application/json";
     Err(Fault::new(Code::UnsupportedMedia, message).into())
+}
+
+/// Refuses a compressed body: it might unfold to a thousand times its size, so nothing is ever inflated.
+pub fn check_plain(request: &HttpRequest) -> Result<(), Fault> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let message = "the node takes no compressed bodies: send it without content-encoding";
+    Err(Fault::new(Code::UnsupportedMedia, message))
 }
 
 /// `POST /v1/rooms/{room}/events`

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 
 use super::auth::standing_of;
 use super::client::Client;
-use super::shapes::Here;
+use super::shapes::{Here, check_plain};
 use super::upgrade::{Becomes, TakeOver};
 use super::{ApiError, Site};
 use crate::adapters::tcp_wire::TcpWire;
@@ -169,6 +169,9 @@ async fn poll(session: &Session, request: &HttpRequest) -> HttpResponse {
 }
 
 async fn push(site: &Site, session: &Session, request: &HttpRequest, payload: Payload) -> HttpResponse {
+    if let Err(fault) = check_plain(request) {
+        return ApiError(fault).error_response();
+    }
     let (answer, mut answered) = oneshot::channel();
     let kind = request.headers().get(header::CONTENT_TYPE);
     let octets = kind.is_some_and(|kind| kind == "application/octet-stream");

@@ -83,7 +83,7 @@ catalogue! {
     HistoryGone         "history_gone"           410 false "The history no longer reaches back to this position.";
     BodyTooLarge        "body_too_large"         413 false "The request body is over the limit.";
     EventTooLarge       "event_too_large"        413 false "The event is over the limit.";
-    UnsupportedMedia    "unsupported_media_type" 415 false "The body must be application/json.";
+    UnsupportedMedia    "unsupported_media_type" 415 false "The body must be application/json, and not compressed.";
     PayloadInvalid      "payload_invalid"        422 false "A known event's payload does not hold; details name the field.";
     TooManyRooms        "too_many_rooms"         422 false "More rooms than an event or a connection may have.";
     UpgradeRequired     "upgrade_required"       426 false "This path speaks WebSocket only.";
