@@ -36,6 +36,9 @@ pub struct Accept {
     handshake: Duration,
     /// How long a client may take nothing.
     send: Duration,
+    /// How long it may take for the head of its next request. A body that was asked to come by a `100 Continue` counts as
+    /// what follows an answer.
+    request: Duration,
     draining: watch::Receiver<bool>,
     stats: Arc<ShardStats>,
     /// When the log was last told of one that failed or was refused.
@@ -51,6 +54,7 @@ impl Accept {
             away: TurnAway::default(),
             handshake: site.times.handshake,
             send: site.times.send,
+            request: site.times.header + site.times.body,
             draining: site.draining.clone(),
             stats,
             said: Cell::new(None),
@@ -68,7 +72,8 @@ impl Accept {
             None => Stream::Plain(tcp),
             Some(certificates) => Stream::Tls(self.shake_hands(certificates, tcp, address).await?),
         };
-        Ok((Patience::new(stream, socket, self.send), Protocol::Http1, address))
+        let patient = Patience::new(stream, socket, self.send, self.request);
+        Ok((patient, Protocol::Http1, address))
     }
 
     fn count(&self, address: Option<SocketAddr>) -> Result<Socket, Refused> {

@@ -11,6 +11,8 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use greenroom_actors::logic::fault::{Code, Fault};
 use serde_json::json;
 
+use super::unread::Unread;
+
 /// Seconds after which a request that may be tried again should be.
 const RETRY_AFTER_SECONDS: &str = "1";
 
@@ -68,17 +70,22 @@ pub async fn method_not_allowed(request: HttpRequest) -> Result<HttpResponse, Ap
 /// Errors that actix answers by itself (a body over the limit, a query that cannot be read) get the catalogue's
 /// body too.
 pub async fn in_our_words(
-    request: ServiceRequest,
+    mut request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let unread = Unread::of(&mut request);
     let response = next.call(request).await?.map_into_boxed_body();
+    Ok(unread.held_by(in_words(response)))
+}
+
+fn in_words(response: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBody> {
     let status = response.status();
     let is_ours = response
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|kind| kind == "application/json");
     if is_ours || !(status.is_client_error() || status.is_server_error()) {
-        return Ok(response);
+        return response;
     }
     let code = match status.as_u16() {
         404 => Code::NotFound,
@@ -98,5 +105,5 @@ pub async fn in_our_words(
     {
         response.headers_mut().insert(name.clone(), value.clone());
     }
-    Ok(ServiceResponse::new(request, response))
+    ServiceResponse::new(request, response)
 }

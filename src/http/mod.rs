@@ -16,6 +16,7 @@ pub mod socketio;
 mod sse;
 mod turn_away;
 mod typed;
+mod unread;
 mod upgrade;
 mod ws;
 
@@ -235,6 +236,7 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
             .h1_allow_half_closed(false)
             // Without it, connections that are merely kept alive would be waited for.
             .graceful_shutdown_signal(move || begun(draining.clone()))
+            .on_connect_ext(|stream: &patience::Patience, connection| drop(connection.insert(stream.stage())))
             .upgrade(upgrade::service(site.clone(), thread.clone()))
             .finish(app(&site, &thread));
         fn_service(move |tcp| {

@@ -1,11 +1,14 @@
-//! A connection of the HTTP server that is given up when its client takes nothing for too long.
+//! A connection of the HTTP server that is given up when its client takes nothing for too long, or begins a request and
+//! does not get to the end of its head.
 //!
 //! The server itself waits for ever: a client that asks for a stream or a large answer and reads none of it would keep
-//! the connection, its buffers and what the response holds.
+//! the connection, its buffers and what the response holds; and of all heads on a connection it times the first only.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,11 +29,39 @@ pub struct Patience {
     runs_out: Option<Pin<Box<Sleep>>>,
     /// Bytes of TLS that the client had taken when it was last looked.
     taken: u64,
+    /// How long the client may take from the first byte of its next request to the end of that one's head.
+    request: Duration,
+    /// Runs while there is a part of a head.
+    late: Option<Pin<Box<Sleep>>>,
+    stage: Rc<Stage>,
+}
+
+/// Where a connection is between two requests, as far as bytes tell.
+#[derive(Default)]
+pub struct Stage(Cell<At>);
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum At {
+    /// A request is being answered, or, at the beginning, awaited by the server itself.
+    #[default]
+    Request,
+    /// Something of an answer has been written.
+    Answer,
+    /// And something has been read since.
+    Next,
+}
+
+impl Stage {
+    /// The head of a request is whole.
+    pub fn has_request(&self) {
+        self.0.set(At::Request);
+    }
 }
 
 impl Patience {
-    /// With a connection whose client may take no byte for as long as it `lasts`. Small answers are sent at once.
-    pub fn new(stream: Stream, socket: Socket, lasts: Duration) -> Self {
+    /// With a connection whose client may take no byte for as long as it `lasts`, and takes no longer to send the head of
+    /// a `request`. Small answers are sent at once.
+    pub fn new(stream: Stream, socket: Socket, lasts: Duration, request: Duration) -> Self {
         // Only a socket that is gone already refuses, and reading will tell.
         let _ = stream.tcp().set_nodelay(true);
         Self {
@@ -39,7 +70,15 @@ impl Patience {
             lasts,
             runs_out: None,
             taken: 0,
+            request,
+            late: None,
+            stage: Rc::default(),
         }
+    }
+
+    /// To be told of requests.
+    pub fn stage(&self) -> Rc<Stage> {
+        self.stage.clone()
     }
 
     /// The connection and its count, for whoever looks after it better.
@@ -51,6 +90,7 @@ impl Patience {
     fn judge<T>(&mut self, task: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.runs_out = None;
+            self.stage.0.set(At::Answer);
             return written;
         }
         if let Stream::Tls(tls) = &self.stream
@@ -75,7 +115,24 @@ impl AsyncRead for Patience {
         task: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(task, buffer)
+        let read = Pin::new(&mut self.stream).poll_read(task, buffer);
+        match (self.stage.0.get(), read.is_ready()) {
+            (At::Answer, true) => {
+                self.stage.0.set(At::Next);
+                self.late = Some(Box::pin(sleep(self.request)));
+            }
+            (At::Next, false) => {
+                if let Some(late) = &mut self.late {
+                    return late
+                        .as_mut()
+                        .poll(task)
+                        .map(|()| Err(io::ErrorKind::TimedOut.into()));
+                }
+            }
+            (At::Next, true) => {}
+            (At::Request | At::Answer, _) => self.late = None,
+        }
+        read
     }
 }
 
