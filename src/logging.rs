@@ -45,7 +45,13 @@ fn subscriber<W>(log: &Log, writer: W, colours: bool) -> Result<Box<dyn Subscrib
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(&log.level)?;
+    // A line for every request that is none would let strangers fill the disk. Named in `log.level`, it is told.
+    let quiet = if log.level.contains("actix_http") {
+        ""
+    } else {
+        ",actix_http::h1=off"
+    };
+    let filter = EnvFilter::try_new(format!("{}{quiet}", log.level))?;
     // It would tell of a line that cannot be written on the same standard error, and panic when that fails
     // too.
     let lines = fmt::layer()

@@ -1,4 +1,4 @@
-//! Panics in the log of a real process.
+//! The log of a real process: panics, and what strangers could fill it with.
 
 #![expect(
     clippy::unwrap_used,
@@ -6,7 +6,9 @@
     reason = "a helper of a test fails by panicking, as the test does"
 )]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 
 use greenroom::config::sections::{Log, LogFormat};
 
@@ -71,4 +73,44 @@ fn a_panic_is_told_once_even_when_the_filter_drops_it() {
         return;
     };
     assert_eq!(told.matches("boom 7").count(), 1, "{told}");
+}
+
+/// What a node with this level writes to standard error while somebody sends it what is no request.
+fn told_of_a_bad_request(level: &str) -> String {
+    let mut node = Command::new(env!("CARGO_BIN_EXE_greenroom"))
+        .args([
+            "serve",
+            "--config",
+            "/dev/null",
+            "--listen",
+            "127.0.0.1:0",
+            "--set",
+        ])
+        .arg(format!("log.level={level}"))
+        .env_clear()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(node.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    let (_, address) = line.split_once("http://").unwrap();
+    let mut stream = TcpStream::connect(address.split_whitespace().next().unwrap()).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost : x\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    node.kill().unwrap();
+    let told = node.wait_with_output().unwrap().stderr;
+    String::from_utf8(told).unwrap()
+}
+
+#[test]
+fn a_request_that_is_none_leaves_no_line_in_the_log() {
+    let told = told_of_a_bad_request("info");
+    assert!(!told.contains("actix_http"), "{told}");
+    let told = told_of_a_bad_request("info,actix_http=debug");
+    assert!(told.contains("actix_http"), "who asks for it is told: {told}");
 }
