@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use super::LIMIT;
@@ -29,14 +29,28 @@ pub struct Answer {
 impl Http {
     /// A client of the node at that address.
     pub fn new(address: SocketAddr) -> Self {
-        Self::with(format!("http://{address}"), [])
+        Self::by(format!("http://{address}"), Client::builder(), [])
+    }
+
+    /// A client that keeps no connection: what the node has open is what was left open.
+    pub fn without_keep_alive(address: SocketAddr) -> Self {
+        let builder = Client::builder().pool_max_idle_per_host(0);
+        Self::by(format!("http://{address}"), builder, [])
     }
 
     /// A client of the node at that URL, which trusts these certificates and no others.
     pub fn with(base: String, trusted: impl IntoIterator<Item = reqwest::Certificate>) -> Self {
+        Self::by(base, Client::builder(), trusted)
+    }
+
+    fn by(
+        base: String,
+        builder: ClientBuilder,
+        trusted: impl IntoIterator<Item = reqwest::Certificate>,
+    ) -> Self {
         // Another test of this program may have done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = Client::builder().no_proxy().timeout(LIMIT);
+        let builder = builder.no_proxy().timeout(LIMIT);
         let client = builder.tls_certs_only(trusted).build().unwrap();
         Self { base, client }
     }

@@ -123,6 +123,11 @@ impl Sse {
         events
     }
 
+    /// The connection, to be read otherwise.
+    pub fn into_raw(self) -> Raw {
+        self.raw
+    }
+
     /// Cuts the connection; returns what a browser would come back with.
     pub fn cut(self) -> Option<String> {
         self.last_id
