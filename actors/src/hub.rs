@@ -13,7 +13,7 @@ use crate::{
     messages::PeerKey,
     peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Peer},
     ports::Wire,
-    stats::ShardStats,
+    stats::{Held, ShardStats},
 };
 use bytes::Bytes;
 use slab::Slab;
@@ -84,6 +84,7 @@ impl<W: Wire> Hub<W> {
     /// Adds a connection.
     pub fn add(&self, peer: Peer<W>) -> Rc<Peer<W>> {
         let peer = Rc::new(peer);
+        peer.held.set(Some(Held::by(&self.stats)));
         peer.heard_ms.set(self.now_ms.get());
         peer.pinged_ms.set(self.now_ms.get());
         self.made.set(self.made.get() + 1);

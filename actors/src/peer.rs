@@ -24,6 +24,7 @@ use crate::{
     messages::{Heard, PeerKey},
     ports::{BusError, Wire},
     room_registry::Restoring,
+    stats::Held,
 };
 use actix::Recipient;
 use bytes::Bytes;
@@ -109,6 +110,8 @@ pub struct Peer<W> {
     pub cut_off_ms: Cell<u64>,
     /// When its session wants to be woken, shard milliseconds.
     pub due_ms: Cell<u64>,
+    /// Counts it, also when it is over and somebody holds it still.
+    pub(crate) held: Cell<Option<Held>>,
 }
 
 /// A user on a shard: its throttle, shared by its connections there.
@@ -254,6 +257,7 @@ impl<W: Wire> Peer<W> {
             pinged_ms: Cell::new(0),
             cut_off_ms: Cell::new(u64::MAX),
             due_ms: Cell::new(u64::MAX),
+            held: Cell::new(None),
         }
     }
 

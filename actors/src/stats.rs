@@ -1,5 +1,6 @@
 //! Counters of a shard: written by its thread alone, read by whoever shows them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number with one writer, so that counting is a load and a store and no cache line is fought over.
@@ -48,6 +49,7 @@ macro_rules! stats {
 
 stats! {
     connections gauge "Connections now: WebSocket, SSE and watching actors.";
+    held_connections gauge "Connections of which something is still held: those now, and those being taken down.";
     rooms gauge "Rooms with members on this shard.";
     events counter "Events handed to this shard by the bus.";
     deliveries counter "Events given to connections.";
@@ -65,4 +67,21 @@ stats! {
     tls_failures counter "TLS handshakes that failed or took too long.";
     put_out counter "Connections ended because a token expired or was revoked, or by an operator.";
     catch_ups counter "Times the whole shard caught up from the history.";
+}
+
+/// Counts among `held_connections` for as long as it exists. To be made and dropped by the owning thread only.
+pub struct Held(Arc<ShardStats>);
+
+impl Held {
+    /// One more.
+    pub fn by(stats: &Arc<ShardStats>) -> Self {
+        stats.held_connections.add(1);
+        Self(stats.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held_connections.sub(1);
+    }
 }
