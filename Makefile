@@ -24,11 +24,13 @@ lint:
 	cargo clippy --workspace --all-targets $(TESTING) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps $(TESTING)
 
-# Measures a running node with real sockets beside the floor (about a quarter of an hour) and writes docs/BENCHMARKS.md.
-# BENCH takes options: make bench BENCH='--case fanout --runs 1'.
+# Measures a running node with real sockets beside the floor (about a quarter of an hour), soaks one (half an hour more)
+# and writes docs/BENCHMARKS.md. BENCH takes options, and then there is no soak but by its name:
+# make bench BENCH='--case fanout --runs 1'.
 bench:
 	cargo build --release --package greenroom --package greenroom-bench
 	target/release/greenroom-bench run --node target/release/greenroom $(BENCH)
+	$(if $(BENCH),,target/release/greenroom-bench run --node target/release/greenroom --case soak)
 	target/release/greenroom-bench report
 
 # The validation report: docs/REPORT.md.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::generator::{Pace, Via};
 use crate::peer::{COALESCING, FLOOR};
+use crate::soak::Soak;
 
 /// One case.
 pub struct Case {
@@ -32,6 +33,8 @@ pub enum Kind {
     Inside(Inside),
     /// Clients that come back and want what they missed.
     Resume { clients: usize, missed: u32 },
+    /// Clients that come, go, stall, vanish and come back, for long.
+    Soak { clients: usize },
 }
 
 /// What is measured of the actors themselves.
@@ -80,6 +83,7 @@ pub struct Effort {
     pub quick: bool,
     /// How long the stalled client's room floods.
     pub flood: Duration,
+    pub soak: Soak,
 }
 
 impl Effort {
@@ -263,6 +267,44 @@ pub const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "soak",
+        group: HARD,
+        about: "2,000 clients, WebSocket and Socket.IO, come, go, stall, vanish and come back, all the time",
+        kind: Kind::Soak { clients: 2_000 },
+        floors: &[],
+        measures: &[
+            measure("heard", "events heard", Target::Open),
+            measure("visits", "visits", Target::AtLeast(2_000.0)),
+            measure(
+                "recovered",
+                "returns after which nothing was missing",
+                Target::AtLeast(1.0),
+            ),
+            measure(
+                "unrecovered",
+                "returns that were told of a loss, rightly",
+                Target::Open,
+            ),
+            measure(
+                "rss_growth_mib",
+                "RSS when all have left, against that after the warm-up, MiB",
+                Target::AtMost(4.0),
+            ),
+            measure("files_growth", "file descriptors, likewise", Target::AtMost(0.0)),
+            measure("threads_growth", "threads, likewise", Target::AtMost(0.0)),
+            measure(
+                "held_growth",
+                "connections of which something is held, likewise",
+                Target::AtMost(0.0),
+            ),
+            measure(
+                "wrong",
+                "lost, doubled, stray, refused, or told of a loss that was none",
+                Target::AtMost(0.0),
+            ),
+        ],
+    },
+    Case {
         name: "messages",
         group: INSIDE,
         about: "typed messages to a supervised worker, each answered",
@@ -361,6 +403,13 @@ pub const CASES: &[Case] = &[
 /// The case of this name.
 pub fn find(name: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.name == name)
+}
+
+impl Case {
+    /// Whether it has to be asked for by its name: it lasts longer than all others together.
+    pub fn is_long(&self) -> bool {
+        matches!(self.kind, Kind::Soak { .. })
+    }
 }
 
 impl Target {

@@ -11,6 +11,7 @@ use crate::peer::{NODE, Peer, Start};
 use crate::protocol::Protocol;
 use crate::results::Results;
 use crate::run::{self, Plan, say};
+use crate::soak::Soak;
 use crate::{floor, report};
 
 const RESULTS: &str = "docs/bench/latest.json";
@@ -55,7 +56,7 @@ enum Command {
 
 #[derive(Args)]
 struct Run {
-    /// A case to run (repeatable); all without
+    /// A case to run (repeatable); all but the soak without
     #[arg(long = "case", value_name = "NAME")]
     cases: Vec<String>,
     /// Rounds a case; medians are reported
@@ -67,6 +68,12 @@ struct Run {
     /// Seconds for which the stalled client's room floods [default: 60, or 10 if quick]
     #[arg(long, value_name = "SECONDS")]
     stall_seconds: Option<u64>,
+    /// Minutes of the soak, beyond its warm-up [default: 30, or 2 if quick]
+    #[arg(long, value_name = "MINUTES")]
+    soak_minutes: Option<u64>,
+    /// What the soak does at random is chosen from this
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    soak_seed: u64,
     /// The node's binary; without it and --url only the floor is measured
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     node: Option<PathBuf>,
@@ -132,12 +139,18 @@ impl Run {
         });
         let mut cases = named.collect::<Result<Vec<_>>>()?;
         if cases.is_empty() {
-            cases = CASES.iter().collect();
+            cases = CASES.iter().filter(|case| !case.is_long()).collect();
         }
         let flood = self.stall_seconds.unwrap_or(if self.quick { 10 } else { 60 });
+        let soak = self.soak_minutes.unwrap_or(if self.quick { 2 } else { 30 });
+        ensure!(soak > 0, "a soak lasts at least a minute");
         let effort = Effort {
             quick: self.quick,
             flood: Duration::from_secs(flood),
+            soak: Soak {
+                time: Duration::from_secs(60 * soak),
+                seed: self.soak_seed,
+            },
         };
         Ok(Plan {
             cases,
@@ -234,13 +247,15 @@ mod tests {
     #[test]
     fn without_names_all_cases_run_and_without_a_node_the_floor_alone() {
         let plan = parsed(&[]).expect("valid");
-        assert_eq!((plan.cases.len(), plan.peers.len()), (CASES.len(), 0));
+        let all = CASES.iter().filter(|case| case.name != "soak").count();
+        assert_eq!((plan.cases.len(), plan.peers.len()), (all, 0));
     }
 
     #[test]
     fn what_makes_no_sense_is_refused() {
         for words in [
-            &["--case", "nonsense"][..],
+            &["--soak-minutes", "0"][..],
+            &["--case", "nonsense"],
             &["--runs", "0"],
             &["--url", "http://host/path"],
             &["--pid", "1"],

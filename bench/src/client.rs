@@ -166,17 +166,7 @@ impl Client {
         self.caught_up_ns = None;
         self.fate = None;
         self.head.clear();
-        let protocol = self.ears.protocol;
-        let sub_protocol = protocol.sub_protocol().map_or(String::new(), |name| {
-            format!("Sec-WebSocket-Protocol: {name}\r\n")
-        });
-        self.out = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{sub_protocol}\r\n",
-            protocol.path(),
-            self.address,
-        )
-        .into_bytes();
+        self.out = upgrade_request(self.ears.protocol, self.address);
         Ok(())
     }
 
@@ -462,7 +452,21 @@ fn hear_control(opcode: u8, payload: &[u8], notes: &mut Vec<Note>) {
     }
 }
 
-fn check_upgrade(head: &[u8]) -> Result<()> {
+/// The request that begins a WebSocket.
+pub fn upgrade_request(protocol: Protocol, address: SocketAddr) -> Vec<u8> {
+    let sub_protocol = protocol.sub_protocol().map_or(String::new(), |name| {
+        format!("Sec-WebSocket-Protocol: {name}\r\n")
+    });
+    format!(
+        "GET {} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n{sub_protocol}\r\n",
+        protocol.path(),
+    )
+    .into_bytes()
+}
+
+/// Whether this is the answer that grants the upgrade.
+pub fn check_upgrade(head: &[u8]) -> Result<()> {
     let head = String::from_utf8_lossy(head);
     let status = head.lines().next().unwrap_or_default();
     if status.split(' ').nth(1) != Some("101") {

@@ -2,8 +2,8 @@
 //!
 //! Below the command line: `run` takes the peers in turn, `scenario` does to a server what the case in `cases` says,
 //! by a `generator` of real sockets (`client`, `http`) whose `ledger` accounts for every delivery. `floor` is the
-//! server that everything is compared with, `inside` measures the actors without one, `process` reads what a server
-//! uses, `report` tells it.
+//! server that everything is compared with, `inside` measures the actors without one, `soak` has a crowd of its own,
+//! `process` reads what a server uses, `report` tells it.
 
 mod cases;
 pub mod cli;
@@ -23,6 +23,7 @@ mod results;
 mod run;
 mod scenario;
 mod server;
+mod soak;
 mod socket;
 mod stamp;
 

@@ -96,6 +96,15 @@ impl Peer {
         })
     }
 
+    /// The same node with these settings, which are weaker than those it has; another server as it is.
+    pub fn with(&self, weaker: &[&str]) -> Self {
+        let mut peer = self.clone();
+        if let Start::Node { settings, .. } = &mut peer.start {
+            settings.splice(0..0, weaker.iter().map(|setting| (*setting).to_owned()));
+        }
+        peer
+    }
+
     /// Whether it is held against the targets.
     pub fn is_judged(&self) -> bool {
         self.name.starts_with(NODE)

@@ -135,6 +135,12 @@ impl Server {
             .or_else(|| kib_field(&format!("/proc/{pid}/status"), "VmRSS:"))
     }
 
+    /// How many entries a folder of its own in `/proc` has: `fd` for open files, `task` for threads.
+    pub fn entries(&self, folder: &str) -> Option<u64> {
+        let entries = fs::read_dir(format!("/proc/{}/{folder}", self.pid?)).ok()?;
+        Some(entries.count() as u64)
+    }
+
     fn wait_until_ready(&mut self, readiness: Readiness) -> Result<()> {
         let begin = Instant::now();
         while begin.elapsed() < START_LIMIT {

@@ -15,6 +15,7 @@ use crate::process::{Cores, Server, raise_file_limit};
 use crate::protocol::Protocol;
 use crate::results::{CaseResult, PeerResult, Results};
 use crate::scenario::{self, Figures};
+use crate::soak;
 
 /// Connections of the largest case, on either side, and room to spare.
 const FILES: u64 = 5_200;
@@ -70,7 +71,9 @@ fn take_turns(case: &Case, plan: &Plan, cores: Cores) -> Vec<PeerResult> {
             ..PeerResult::default()
         })
         .collect();
-    for round in 1..=plan.runs {
+    // A round of a soak is long, and says all.
+    let runs = if case.is_long() { 1 } else { plan.runs };
+    for round in 1..=runs {
         let outcomes: Vec<Result<Figures>> = match case.kind {
             Kind::Load(scale) => side_by_side(scale, &peers, plan.effort, cores),
             Kind::Inside(what) => vec![inside::run(what, plan.effort, cores)],
@@ -123,7 +126,10 @@ fn side_by_side(scale: Scale, peers: &[Peer], effort: Effort, cores: Cores) -> V
 /// One server after the other.
 fn one_by_one(kind: Kind, peer: &Peer, effort: Effort, cores: Cores) -> Result<Figures> {
     std::thread::sleep(PAUSE);
-    let server = peer.start(cores)?;
+    let server = match kind {
+        Kind::Soak { .. } => peer.with(&soak::SETTINGS).start(cores)?,
+        _ => peer.start(cores)?,
+    };
     scenario::run(kind, &server, peer.protocol, effort)
         .with_context(|| format!("the server's last words: {:?}", server.log_tail()))
 }
@@ -137,9 +143,11 @@ fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
         COALESCING => Some(Peer::coalescing()),
         _ => None,
     });
-    // Of the others, those of Socket.IO have a way to come back.
-    let resumes = |peer: &&Peer| {
-        !matches!(case.kind, Kind::Resume { .. }) || peer.protocol == Protocol::SocketIo || peer.is_judged()
+    // Of the others, those of Socket.IO have a way to come back; the soak has clients of both protocols.
+    let resumes = |peer: &&Peer| match case.kind {
+        Kind::Resume { .. } => peer.protocol == Protocol::SocketIo || peer.is_judged(),
+        Kind::Soak { .. } => peer.protocol == Protocol::GreenroomV1 && peer.is_judged(),
+        _ => true,
     };
     floors.chain(peers.iter().filter(resumes).cloned()).collect()
 }

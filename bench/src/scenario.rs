@@ -13,6 +13,7 @@ use crate::ledger::{Account, Latency, histogram};
 use crate::process::{Server, machine_busy_ns, own_cpu_ns};
 use crate::protocol::Protocol;
 use crate::results::median;
+use crate::soak;
 
 /// The figures of one run, by key.
 pub type Figures = BTreeMap<String, f64>;
@@ -43,6 +44,7 @@ pub fn run(kind: Kind, server: &Server, protocol: Protocol, effort: Effort) -> R
         Kind::GiantFrame => stage.giant_frame(),
         Kind::Inside(_) => bail!("needs no server"),
         Kind::Resume { clients, missed } => stage.resume(clients, missed),
+        Kind::Soak { clients } => soak::run(server, clients, effort.soak),
     }
 }
 

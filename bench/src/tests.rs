@@ -19,6 +19,7 @@ use crate::process::Server;
 use crate::protocol::Protocol;
 use crate::scenario::{self, Figures};
 use crate::server::{Hall, Service, serve};
+use crate::soak::Soak;
 use crate::socket::listen;
 
 /// A server in a thread of its own, ended with the test.
@@ -350,6 +351,10 @@ fn figures(kind: Kind, service: impl Service + Send + 'static) -> Figures {
     let effort = Effort {
         quick: true,
         flood: Duration::from_secs(1),
+        soak: Soak {
+            time: Duration::from_secs(60),
+            seed: 1,
+        },
     };
     scenario::run(kind, &server, Protocol::GreenroomV1, effort).expect("runs")
 }
@@ -415,6 +420,10 @@ fn servers_side_by_side_are_measured_apart_and_a_missing_one_is_told() {
     let effort = Effort {
         quick: true,
         flood: Duration::ZERO,
+        soak: Soak {
+            time: Duration::from_secs(60),
+            seed: 1,
+        },
     };
     let outcomes = scenario::side_by_side(sides, effort);
     let wrong = outcomes
