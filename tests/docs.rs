@@ -1,4 +1,4 @@
-//! README.md and ARCHITECTURE.md against the code: what is there is listed, and what is named is there.
+//! README.md, ARCHITECTURE.md and docs/SECURITY.md against the code: what is there is listed, and what is named is there.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -16,6 +16,7 @@ mod agent;
 
 const README: &str = include_str!("../README.md");
 const ARCHITECTURE: &str = include_str!("../ARCHITECTURE.md");
+const SECURITY: &str = include_str!("../docs/SECURITY.md");
 
 /// The rows of README's tables that begin like this.
 fn rows(beginning: &str) -> Vec<&'static str> {
@@ -180,7 +181,11 @@ async fn every_metric_is_listed() {
 
 #[test]
 fn every_link_leads_somewhere() {
-    for (page, text) in [("README", README), ("ARCHITECTURE", ARCHITECTURE)] {
+    for (page, text) in [
+        ("README", README),
+        ("ARCHITECTURE", ARCHITECTURE),
+        ("SECURITY", SECURITY),
+    ] {
         for target in text
             .split("](")
             .skip(1)
@@ -207,7 +212,7 @@ fn slug(heading: &str) -> String {
 #[test]
 fn every_file_that_architecture_names_is_there() {
     let spans: Vec<&str> = ARCHITECTURE.split('`').skip(1).step_by(2).collect();
-    let roots = ["src/", "actors/", "tests/", "examples/", "config/"];
+    let roots = ["src/", "actors/", "tests/", "examples/", "config/", "docs/"];
     let paths: Vec<&&str> = spans
         .iter()
         .filter(|span| roots.iter().any(|root| span.starts_with(root)))
@@ -216,6 +221,49 @@ fn every_file_that_architecture_names_is_there() {
     for path in paths {
         assert!(Path::new(path).exists(), "ARCHITECTURE names {path}");
     }
+}
+
+/// The text of every Rust file below these folders.
+fn code_in(folders: &[&str]) -> String {
+    let mut folders: Vec<_> = folders
+        .iter()
+        .map(|folder| Path::new(folder).to_owned())
+        .collect();
+    let mut code = String::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "rs") {
+                code += &std::fs::read_to_string(&path).unwrap();
+            }
+        }
+    }
+    code
+}
+
+/// A row is: threat, what the node does, shown by, what remains.
+#[test]
+fn every_test_that_security_names_is_there() {
+    let code = code_in(&["tests", "src", "actors/src", "actors/tests"]);
+    let mut named = 0;
+    for row in SECURITY.lines().filter(|line| line.starts_with("| ")) {
+        let columns: Vec<&str> = row.split(" | ").collect();
+        assert_eq!(columns.len(), 4, "{row}");
+        let spans = columns[2].split('`').skip(1).step_by(2);
+        let tests = spans.filter(|span| span.contains('_')).collect::<Vec<_>>();
+        assert!(
+            !tests.is_empty() || columns[2] == "Shown by",
+            "nothing shows {row}"
+        );
+        for test in &tests {
+            let there = code.contains(&format!("fn {test}("));
+            assert!(there, "docs/SECURITY.md names {test}");
+        }
+        named += tests.len();
+    }
+    assert!(named > 30, "{named}");
 }
 
 #[test]
