@@ -83,8 +83,8 @@ impl<W: Wire> Handler<Poll> for EngineActor<W> {
 impl<W: Wire> Handler<Push> for EngineActor<W> {
     type Result = ();
     fn handle(&mut self, push: Push, ctx: &mut Context<Self>) {
-        // What came before is to be paid for first.
-        if let Err(too_fast) = self.keep_pace(0, 0) {
+        // A request counts as a message itself, and what came before is to be paid for first.
+        if let Err(too_fast) = self.keep_pace(1, 0) {
             self.desk.hub.stats.rate_limited.add(1);
             // A request whose connection is gone needs no answer.
             let _ = push.answer.send(Answered::TooFast(too_fast));
@@ -124,7 +124,7 @@ impl<W: Wire> Handler<Attach<W>> for EngineActor<W> {
 impl<W: Wire> EngineActor<W> {
     fn take_body(&mut self, body: &[u8], ctx: &mut Context<Self>) {
         // The limit was looked at when the request came; this is what the next one waits for.
-        let _ = self.keep_pace(0, body.len());
+        self.owe(0, body.len());
         match payload::decode(body, self.desk.payload) {
             Ok(packets) => {
                 for packet in packets {
@@ -132,7 +132,7 @@ impl<W: Wire> EngineActor<W> {
                         // Something in it ended the session, or an upgrade was quicker.
                         return;
                     }
-                    let _ = self.keep_pace(1, 0);
+                    self.owe(1, 0);
                     match packet {
                         Ok(packet) => self.packet(Source::Post, &packet, ctx),
                         Err(_) => self.input(Input::Malformed(Source::Post), ctx),

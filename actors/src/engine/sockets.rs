@@ -166,6 +166,13 @@ impl<W: Wire> EngineActor<W> {
             .take(&self.desk.pace, now_ms, messages as u64, bytes as u64)
     }
 
+    /// So much has come, and is taken in any case.
+    pub(super) fn owe(&mut self, messages: usize, bytes: usize) {
+        let now_ms = self.desk.hub.look_at_the_clock();
+        self.pace
+            .owe(&self.desk.pace, now_ms, messages as u64, bytes as u64);
+    }
+
     /// A frame on the socket that carries the session.
     fn frame(&mut self, frame: &Frame, ctx: &mut Context<Self>) {
         match frame {

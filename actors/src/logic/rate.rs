@@ -23,16 +23,22 @@ impl Rate {
         }
     }
 
-    /// Until when it is paid for if `amount` comes now, at `now_ns`; `None` if it comes too fast. What goes past the
-    /// limit within one amount is still let in, and paid for before the next.
+    /// Until when it is paid for if `amount` comes now, at `now_ns`; `None` if that is too fast. More at once than could
+    /// ever be saved up is let in when nothing is owed, and paid for before the next.
     pub fn admit(&self, paid_until_ns: u64, now_ns: u64, amount: u64) -> Option<u64> {
+        let paid = self.charge(paid_until_ns, now_ns, amount);
+        let fits = paid.saturating_sub(now_ns) <= self.ahead_ns || paid_until_ns <= now_ns;
+        (fits || self.per_second == 0).then_some(paid)
+    }
+
+    /// Until when it is paid for if `amount` comes now, however fast that is.
+    pub fn charge(&self, paid_until_ns: u64, now_ns: u64, amount: u64) -> u64 {
         if self.per_second == 0 {
-            return Some(paid_until_ns);
+            return paid_until_ns;
         }
-        let from = paid_until_ns.max(now_ns);
         let cost = u128::from(amount) * u128::from(SECOND_NS) / u128::from(self.per_second);
-        let is_ahead = from - now_ns >= self.ahead_ns;
-        (!is_ahead).then(|| from.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX)))
+        let from = paid_until_ns.max(now_ns);
+        from.saturating_add(u64::try_from(cost).unwrap_or(u64::MAX))
     }
 }
 
@@ -61,6 +67,13 @@ impl Pace {
         let paid = limits.bytes.admit(self.bytes_ns, now_ns, bytes);
         self.bytes_ns = paid.ok_or(TooFast::Bytes)?;
         Ok(())
+    }
+
+    /// So much has come, and is taken however fast it came: the next has to wait for it.
+    pub fn owe(&mut self, limits: &Limits, now_ms: u64, messages: u64, bytes: u64) {
+        let now_ns = now_ms.saturating_mul(1_000_000);
+        self.messages_ns = limits.messages.charge(self.messages_ns, now_ns, messages);
+        self.bytes_ns = limits.bytes.charge(self.bytes_ns, now_ns, bytes);
     }
 }
 
@@ -111,6 +124,9 @@ mod tests {
         assert_eq!(pace.take(&limits, 1, 1, 60_000), Ok(()));
         assert_eq!(pace.take(&limits, 59_000, 1, 1), Err(TooFast::Bytes));
         assert_eq!(pace.take(&limits, 59_002, 1, 1), Ok(()));
+        pace.owe(&limits, 59_002, 1, 5_000);
+        assert_eq!(pace.take(&limits, 64_001, 1, 1), Err(TooFast::Bytes));
+        assert_eq!(pace.take(&limits, 64_003, 1, 1), Ok(()));
     }
 
     proptest! {

@@ -83,7 +83,12 @@ impl Scene {
     /// Starts a node with these settings. Its history is small, so that what it keeps is part of what was there before
     /// the attack, and a flood has filled every buffer there is.
     pub async fn set(settings: &[&str]) -> Self {
-        let always = ["rooms.history_events=50", "workers=2"];
+        // How fast a client may send is not what most of these tests are about.
+        let always = [
+            "rooms.history_events=50",
+            "workers=2",
+            "limits.messages_per_second=0",
+        ];
         let mut node = Process::start(&[&always, settings].concat());
         node.http = Http::without_keep_alive(node.address);
         let mut witness = Witness::of(&node).await;
