@@ -174,6 +174,7 @@ async fn a_client_that_stops_reading_is_cut_off_and_the_others_notice_nothing() 
     let node = TestNode::with_tls(&authority, |config| {
         config.rooms.outbox_bytes = 512 << 10;
         config.limits.event_bytes = 128 << 10;
+        config.throttle.wait_bytes = 128 << 10;
         config.websocket.close_timeout_ms = 10;
     })
     .await;
