@@ -4,6 +4,9 @@
 //! after it was away, unless it was told that something is missing; and that it may be told only if it missed more than a
 //! history has.
 
+/// How many examples are kept.
+const EXAMPLES: usize = 20;
+
 /// Everything published and heard.
 pub struct Books {
     rooms: Vec<Room>,
@@ -11,6 +14,8 @@ pub struct Books {
     /// Events that a room's history has.
     history: u32,
     pub account: Account,
+    /// The first few that were wrong, for whoever wants to know why.
+    pub examples: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -75,6 +80,7 @@ impl Books {
             places: visitors.into_iter().map(place).collect(),
             history,
             account: Account::default(),
+            examples: Vec::new(),
         }
     }
 
@@ -126,6 +132,10 @@ impl Books {
         let from = next.first();
         if !excused && to - from <= self.history {
             self.account.told_wrongly += 1;
+            self.note(
+                visitor,
+                format!("was told of a loss, and had missed {} to {to}", from),
+            );
         }
         self.places[visitor].next = Next::Among { from, to };
     }
@@ -135,7 +145,7 @@ impl Books {
         let place = &mut self.places[visitor];
         if room != place.room || number >= self.rooms[room as usize].published {
             self.account.strays += 1;
-            return;
+            return self.note(visitor, format!("heard {number} of room {room}"));
         }
         let (from, to) = match place.next {
             Next::Is(next) => (next, next),
@@ -143,11 +153,22 @@ impl Books {
         };
         if number < from {
             self.account.doubled += 1;
-            return;
+            return self.note(visitor, format!("heard {number} again, {from} is next"));
         }
         self.account.heard += 1;
         self.account.lost += u64::from(number.saturating_sub(to));
         place.next = Next::Is(number + 1);
+        if number > to {
+            self.note(visitor, format!("heard {number}, {to} was to come"));
+        }
+    }
+
+    fn note(&mut self, visitor: usize, what: String) {
+        if self.examples.len() < EXAMPLES {
+            let room = self.room_of(visitor);
+            self.examples
+                .push(format!("visitor {visitor} of room {room} {what}"));
+        }
     }
 
     /// Events that a visitor has to hear still.

@@ -102,13 +102,18 @@ impl Crowd {
         self.epoch.elapsed().as_nanos() as u64
     }
 
-    /// Fills every room's history.
-    pub fn fill(&mut self, events: u32) -> Result<()> {
-        self.until("the publisher to connect", |crowd| crowd.publisher.is_ready())?;
+    /// Awaits that there is somebody who publishes.
+    pub fn begin(&mut self) -> Result<()> {
+        self.until("the publisher to connect", |crowd| crowd.publisher.is_ready())
+    }
+
+    /// Fills every room's history, in that time, on top of what is published anyway. Who is there hears it: an event
+    /// that was delivered is kept as it went out, over each protocol, and costs more than one that nobody has heard.
+    pub fn fill(&mut self, events: u32, within: Duration) -> Result<()> {
         for _ in 0..events {
             let now_ns = self.now_ns();
             (0..ROOMS).for_each(|room| self.publisher.publish(room, &mut self.books, now_ns));
-            self.until("publishing", |crowd| crowd.books.all_accepted())?;
+            self.pass(within / events)?;
         }
         Ok(())
     }
@@ -297,34 +302,28 @@ impl Crowd {
         let Some(mut line) = visitor.line.take() else {
             return;
         };
-        let Self {
-            books,
-            scanner,
-            scratch,
-            ..
-        } = self;
-        let mut notes: Vec<(u8, Vec<u8>)> = Vec::new();
+        let mut messages: Vec<(u8, Vec<u8>)> = Vec::new();
         let is_open = line.flush();
-        let heard = line.listen(scratch, |opcode, payload| {
-            let stamp = (opcode == frame::TEXT).then(|| scanner.find(payload)).flatten();
-            let Some(stamp) = stamp else {
-                return notes.push((opcode, payload.to_vec()));
-            };
-            books.hears(at, stamp.room, stamp.sequence);
-            visitor.last_event.clear();
-            visitor.last_event.extend_from_slice(payload);
+        let heard = line.listen(&mut self.scratch, |opcode, payload| {
+            messages.push((opcode, payload.to_vec()));
         });
         visitor.line = Some(line);
         let ended = !is_open || matches!(heard, Heard::End);
-        self.take(at, notes, ended, now_ns);
+        self.take(at, messages, ended, now_ns);
     }
 
-    /// Messages that are no events, and perhaps the end.
-    fn take(&mut self, at: usize, notes: Vec<(u8, Vec<u8>)>, mut ended: bool, now_ns: u64) {
+    /// Messages in the order in which they came, and perhaps the end.
+    fn take(&mut self, at: usize, messages: Vec<(u8, Vec<u8>)>, mut ended: bool, now_ns: u64) {
         let forgotten_ns = self.forgotten.as_nanos() as u64;
-        for (opcode, payload) in notes {
-            ended |= opcode == frame::CLOSE;
+        for (opcode, payload) in messages {
             let visitor = &mut self.visitors[at];
+            let is_text = opcode == frame::TEXT;
+            if let Some(stamp) = is_text.then(|| self.scanner.find(&payload)).flatten() {
+                self.books.hears(at, stamp.room, stamp.sequence);
+                visitor.last_event = payload;
+                continue;
+            }
+            ended |= opcode == frame::CLOSE;
             match visitor.take(at, (opcode, &payload), &mut self.books, now_ns, forgotten_ns) {
                 Means::Nothing => {}
                 Means::Here => {

@@ -19,11 +19,14 @@ use crowd::Crowd;
 use vitals::Vitals;
 
 /// What a node under a soak is told: small limits, so that all of them are met, and soon.
-pub const SETTINGS: [&str; 10] = [
+pub const SETTINGS: [&str; 12] = [
     "workers=2",
+    // All that is published comes over one connection.
+    "limits.messages_per_second=0",
     "rooms.history_events=500",
     "rooms.outbox_bytes=262144",
     "limits.event_bytes=65536",
+    "throttle.wait_bytes=65536",
     "websocket.ping_interval_ms=8000",
     "websocket.ping_timeout_ms=8000",
     "socketio.ping_interval_ms=8000",
@@ -40,6 +43,8 @@ const SLACK: Duration = Duration::from_secs(2);
 const ARRIVAL: Duration = Duration::from_secs(10);
 /// Long enough for everything that lasts to have been there: outboxes, histories, positions, the forgotten.
 const WARM_UP: Duration = Duration::from_secs(60);
+/// In which all histories are filled while it warms up.
+const FILL: Duration = Duration::from_secs(30);
 /// How long the node may take to let go of everybody.
 const SETTLE: Duration = Duration::from_secs(60);
 const MIB: f64 = 1_048_576.0;
@@ -56,31 +61,37 @@ pub struct Soak {
 /// One soak of a node that has just started.
 pub fn run(server: &Server, clients: usize, soak: Soak) -> Result<Figures> {
     let mut crowd = Crowd::new(server.addresses[0], clients, soak.seed, HISTORY, RECOVERY - SLACK)?;
-    crowd.fill(HISTORY)?;
-    live(&mut crowd, server, WARM_UP)?;
+    crowd.begin()?;
+    live(&mut crowd, server, WARM_UP, HISTORY)?;
     let before = after_everybody_left(&mut crowd, server)?;
-    live(&mut crowd, server, soak.time)?;
+    live(&mut crowd, server, soak.time, 0)?;
     let after = after_everybody_left(&mut crowd, server)?;
     crowd.books.close();
+    tell_examples(&mut crowd);
     Ok(figures(&crowd, before, after))
 }
 
-/// Everybody comes and goes for that time; then all come together and hear what they are owed.
-fn live(crowd: &mut Crowd, server: &Server, time: Duration) -> Result<()> {
-    crowd.let_loose(ARRIVAL.min(time));
+/// Everybody comes and goes for that time, in which so many events more go through each room; then all come together and
+/// hear what they are owed.
+fn live(crowd: &mut Crowd, server: &Server, time: Duration, more: u32) -> Result<()> {
+    crowd.let_loose(ARRIVAL);
     let begin = Instant::now();
+    crowd.pass(ARRIVAL)?;
+    crowd.fill(more, FILL)?;
     while begin.elapsed() < time {
         crowd.pass(Duration::from_secs(30).min(time.saturating_sub(begin.elapsed())))?;
         let vitals = Vitals::of(server)?;
         say(&format!(
-            "    {:4} s: {} connections, {:.1} MiB, {} files; {} events heard, {} wrong",
+            "    {:4} s: {} connections, {:.1} MiB, {} files; {} events heard, {} wrong, {} refused",
             begin.elapsed().as_secs(),
             vitals.connections,
             vitals.rss_bytes as f64 / MIB,
             vitals.files,
             crowd.books.account.heard,
             crowd.books.account.wrong(),
+            crowd.tally.refused,
         ));
+        tell_examples(crowd);
     }
     crowd.muster()
 }
@@ -101,11 +112,14 @@ fn after_everybody_left(crowd: &mut Crowd, server: &Server) -> Result<Vitals> {
     Ok(vitals)
 }
 
+/// What was wrong, some of it: the figures only say how often.
+fn tell_examples(crowd: &mut Crowd) {
+    let examples = crowd.books.examples.drain(..).chain(crowd.tally.complaint.take());
+    examples.for_each(|example| say(&format!("      {example}")));
+}
+
 fn figures(crowd: &Crowd, before: Vitals, after: Vitals) -> Figures {
     let (account, tally) = (&crowd.books.account, &crowd.tally);
-    if let Some(complaint) = &tally.complaint {
-        say(&format!("    the last complaint: {complaint}"));
-    }
     let growth = |before: u64, after: u64| after as f64 - before as f64;
     let count = |number: u64| number as f64;
     let figures = [

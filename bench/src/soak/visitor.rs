@@ -1,7 +1,5 @@
 //! One client that comes, stays, goes and comes back: what it says, and what it keeps in order to go on.
 
-use serde_json::{Value, json};
-
 use super::books::{Asked, Books};
 use super::line::Line;
 use crate::frame;
@@ -78,18 +76,10 @@ impl Visitor {
         match (opcode, payload) {
             (frame::PING, payload) => self.answer(|line| line.pong(payload)),
             (frame::TEXT, []) if self.protocol == Protocol::GreenroomV1 => self.join(me, books),
-            (frame::TEXT, [b'0', ..]) => {
-                let auth = match &self.secret {
-                    Some(secret) => json!({"pid": secret, "offset": self.offset()}),
-                    None => json!({}),
-                };
-                self.answer(|line| line.say(&format!("40{auth}")));
-            }
-            (frame::TEXT, [b'4', b'0', greeting @ ..]) => {
+            (frame::TEXT, text) => {
                 let excused = now_ns - self.gone_ns > forgotten_ns;
-                return self.greeted(me, greeting, books, excused);
+                return self.understand(me, text, books, excused);
             }
-            (frame::TEXT, text) => return self.understand(me, text, books),
             _ => {}
         }
         Means::Nothing
@@ -109,9 +99,7 @@ impl Visitor {
         self.answer(|line| line.say(&join));
     }
 
-    fn greeted(&mut self, me: usize, greeting: &[u8], books: &mut Books, excused: bool) -> Means {
-        let greeting: Value = serde_json::from_slice(greeting).unwrap_or_default();
-        let secret = greeting["pid"].as_str().map(str::to_owned);
+    fn greeted(&mut self, me: usize, secret: Option<String>, books: &mut Books, excused: bool) -> Means {
         if self.secret.is_some() && self.secret == secret {
             books.returned(me, true, false);
             return Means::Here;
@@ -128,8 +116,16 @@ impl Visitor {
         Means::Nothing
     }
 
-    fn understand(&mut self, me: usize, text: &[u8], books: &mut Books) -> Means {
+    fn understand(&mut self, me: usize, text: &[u8], books: &mut Books, excused: bool) -> Means {
         match self.protocol.understand(text) {
+            Said::Opened => {
+                let position = self.position();
+                let credentials = self.secret.as_deref().zip(position.as_deref());
+                let greeting = self.protocol.greet(credentials);
+                self.answer(|line| line.say(&greeting));
+                Means::Nothing
+            }
+            Said::Ready { pid } => self.greeted(me, pid, books, excused),
             Said::Joined { recovered, position } => {
                 let is_back = self.protocol == Protocol::GreenroomV1 && self.asked.is_none();
                 if is_back && recovered == Some(true) {
@@ -149,7 +145,7 @@ impl Visitor {
                 Means::Nothing
             }
             Said::Refused(code) => Means::Refused(code),
-            Said::Opened | Said::Ready { .. } | Said::Published | Said::Nothing => Means::Nothing,
+            Said::Published | Said::Nothing => Means::Nothing,
         }
     }
 
@@ -160,15 +156,8 @@ impl Visitor {
 
     /// The position after everything heard.
     fn position(&self) -> Option<String> {
-        let heard = self.protocol.position_in(&self.last_event);
-        heard.or_else(|| self.joined_at.clone())
-    }
-
-    /// What a client of Socket.IO keeps of the last event: its last argument.
-    fn offset(&self) -> Option<&str> {
-        let event = self.last_event.strip_suffix(b"\"]")?;
-        let start = memchr::memrchr(b'"', event)? + 1;
-        std::str::from_utf8(&event[start..]).ok()
+        let in_event = self.protocol.position_in(&self.last_event);
+        in_event.or_else(|| self.joined_at.clone())
     }
 }
 
@@ -177,13 +166,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_it_goes_on_from_is_found_in_the_last_event() {
-        let mut visitor = Visitor::new(Protocol::SocketIo, 0);
-        assert_eq!(visitor.offset(), None);
-        visitor.last_event = br#"42["bench",{"p":"x"},"7-12"]"#.to_vec();
-        assert_eq!(visitor.offset(), Some("7-12"));
+    fn it_goes_on_from_the_last_event_or_from_its_join() {
         let mut visitor = Visitor::new(Protocol::GreenroomV1, 0);
-        visitor.joined_at = Some("7-1".to_owned());
+        assert_eq!(visitor.position(), None);
+        visitor.starts_at(Some("7-1".to_owned()));
         assert_eq!(visitor.position().as_deref(), Some("7-1"));
         visitor.last_event = br#"{"type":"event","data":{},"position":"7-13"}"#.to_vec();
         assert_eq!(visitor.position().as_deref(), Some("7-13"));
