@@ -4,7 +4,8 @@ use std::cell::OnceCell;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use actix::{Actor as _, Addr};
+use actix::prelude::SendError;
+use actix::{Actor as _, Addr, Handler, Message};
 use actix_web::http::{StatusCode, header};
 use actix_web::web::{Payload, ThinData};
 use actix_web::{HttpRequest, HttpResponse, ResponseError as _};
@@ -159,12 +160,26 @@ fn shake_hands(
 /// A GET waits for what is there. When its connection breaks, this is dropped, and with it the receiver.
 async fn poll(session: &Session, request: &HttpRequest) -> HttpResponse {
     let (answer, answered) = oneshot::channel();
-    if session.send(Poll(answer)).await.is_err() {
+    if !tell(session, Poll(answer)).await {
         return refused(Fault::UnknownSid);
     }
     match answered.await {
         Ok(Answered::Payload(body)) if body.len() >= COMPRESS_FROM && takes_gzip(request) => compressed(body),
         answered => answer_of(answered),
+    }
+}
+
+/// Tells a session of a request; false if it has ended. It must hear of one whose connection breaks in this moment too,
+/// and an actor passes over what somebody waited for who is gone: so nobody waits, unless the mailbox is full.
+async fn tell<M>(session: &Session, message: M) -> bool
+where
+    M: Message<Result = ()> + Send + 'static,
+    EngineActor<TcpWire>: Handler<M>,
+{
+    match session.try_send(message) {
+        Ok(()) => true,
+        Err(SendError::Full(message)) => session.send(message).await.is_ok(),
+        Err(SendError::Closed(_)) => false,
     }
 }
 
@@ -175,7 +190,7 @@ async fn push(site: &Site, session: &Session, request: &HttpRequest, payload: Pa
     let (answer, mut answered) = oneshot::channel();
     let kind = request.headers().get(header::CONTENT_TYPE);
     let octets = kind.is_some_and(|kind| kind == "application/octet-stream");
-    if session.send(Push { octets, answer }).await.is_err() {
+    if !tell(session, Push { octets, answer }).await {
         return refused(Fault::UnknownSid);
     }
     let mut unfinished = Unfinished(Some(session.clone()));

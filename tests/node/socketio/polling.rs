@@ -19,34 +19,19 @@ async fn joined(node: &TestNode) -> Polling {
 /// A GET of which the node is known to have heard.
 async fn waiting(node: &TestNode, polling: &Polling) -> Raw {
     let mut raw = Raw::connect(node.address).await;
-    let request = format!("GET {} HTTP/1.1\r\nhost: test\r\n\r\n", polling.path());
-    // What is published behind it brings an answer; the next one waits on the same connection.
-    for round in 0..2 {
-        raw.send(request.as_bytes()).await;
-        if round == 0 {
-            node.publish(ROOM, "note", "to the poller").await;
-            let head = raw.head().await;
-            assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
-            let length = head.to_ascii_lowercase();
-            let length = length.split_once("content-length: ").unwrap().1;
-            let length = length.split("\r\n").next().unwrap().parse().unwrap();
-            raw.take(length).await.unwrap();
-        }
-    }
-    has_read(node).await;
+    raw.send(format!("GET {} HTTP/1.1\r\n{EXPECT}\r\n", polling.path()).as_bytes())
+        .await;
+    is_read(&mut raw).await;
     raw
 }
 
-/// The only thread of the node reads what has come first, first.
-async fn has_read(node: &TestNode) {
-    for _ in 0..3 {
-        node.http.get("/livez").await.ok();
-    }
-}
+/// Asks to be told when the head of a request has been read.
+const EXPECT: &str = "host: test\r\nexpect: 100-continue\r\n";
 
-/// A node of one thread.
-async fn single() -> TestNode {
-    TestNode::with(|config| config.workers = 1).await
+/// The node says so in the same turn in which the request reaches the session.
+async fn is_read(raw: &mut Raw) {
+    let head = raw.head().await;
+    assert!(head.starts_with("HTTP/1.1 100 "), "{head}");
 }
 
 #[tokio::test]
@@ -148,12 +133,11 @@ async fn of_overlapping_posts_both_are_refused_and_the_session_is_over() {
 
 #[tokio::test]
 async fn a_poll_that_breaks_off_ends_the_session() {
-    let node = single().await;
+    let node = TestNode::start().await;
     let polling = joined(&node).await;
     let mut witness = Witness::of(&node).await;
     node.until_members(ROOM, 2).await;
     let raw = waiting(&node, &polling).await;
-    assert_eq!(witness.sio.event().await[1], "to the poller");
     drop(raw);
     node.until_members(ROOM, 1).await;
     polling.is_over().await;
@@ -162,16 +146,16 @@ async fn a_poll_that_breaks_off_ends_the_session() {
 
 #[tokio::test]
 async fn a_post_that_breaks_off_ends_the_session() {
-    let node = single().await;
+    let node = TestNode::start().await;
     let mut witness = Witness::of(&node).await;
     let polling = joined(&node).await;
     let mut raw = Raw::connect(node.address).await;
     let head = format!(
-        "POST {} HTTP/1.1\r\nhost: test\r\ncontent-length: 10\r\n\r\n42",
+        "POST {} HTTP/1.1\r\n{EXPECT}content-length: 10\r\n\r\n42",
         polling.path()
     );
     raw.send(head.as_bytes()).await;
-    has_read(&node).await;
+    is_read(&mut raw).await;
     drop(raw);
     node.until_members(ROOM, 1).await;
     polling.is_over().await;
@@ -256,7 +240,7 @@ async fn methods_that_make_no_sense_are_refused_and_cost_nothing() {
 
 #[tokio::test]
 async fn a_node_that_shuts_down_says_so_to_who_polls_and_who_does_not() {
-    let mut node = single().await;
+    let mut node = TestNode::start().await;
     let polling = joined(&node).await;
     let mut socket = Sio::joined(node.address, &[ROOM]).await;
     let mut raw = waiting(&node, &polling).await;
@@ -270,7 +254,6 @@ async fn a_node_that_shuts_down_says_so_to_who_polls_and_who_does_not() {
         "{body}"
     );
     assert_eq!(end, "1");
-    assert_eq!(socket.event().await[1], "to the poller");
     assert_eq!(socket.event().await[1]["type"], "draining");
     assert_eq!(socket.ended().await, (vec![], Some(1005)));
     node.ended().await;
