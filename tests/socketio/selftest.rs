@@ -167,7 +167,7 @@ async fn half_open_means_that_the_server_notices_nothing() {
 
 #[tokio::test]
 async fn a_stalled_network_is_noticed_by_the_missing_heartbeat_alone() {
-    let server = stock_server(&["--ping-interval-ms", "300", "--ping-timeout-ms", "200"]);
+    let server = stock_server(&["--ping-interval-ms", "300", "--ping-timeout-ms", "1000"]);
     let stock = Stock::start();
     for kind in KINDS {
         let proxy = Proxy::to(server.address).await;

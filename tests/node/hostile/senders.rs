@@ -108,7 +108,10 @@ async fn never_ends(node: &Process, slow: &Slow) {
         raw.try_send(slow.drips).await;
     };
     // A client whose last bytes were not read may be told by a reset that the answer is lost.
-    let is_told = answer.starts_with(slow.answer);
+    // And where the machine was so busy that the node read the head too late, it may be told that.
+    let is_told = [slow.answer, "HTTP/1.1 408 "]
+        .iter()
+        .any(|told| answer.starts_with(told));
     assert!(answer.is_empty() || is_told, "{:?}: {answer}", slow.begins);
 }
 

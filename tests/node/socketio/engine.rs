@@ -125,7 +125,7 @@ async fn the_session_of_a_websocket_is_nobody_elses() {
 async fn the_server_pings_and_ends_a_session_that_does_not_answer() {
     let node = TestNode::with(|config| {
         config.socketio.ping_interval_ms = 100;
-        config.socketio.ping_timeout_ms = 400;
+        config.socketio.ping_timeout_ms = 2_000;
     })
     .await;
     let (polling, _) = Polling::enter(&node.http).await;

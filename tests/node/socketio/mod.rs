@@ -38,8 +38,8 @@ impl Witness {
 /// A node whose clients must be quick, so that a test need not wait for those that are not.
 async fn impatient() -> TestNode {
     TestNode::with(|config| {
-        config.socketio.connect_timeout_ms = 300;
-        config.socketio.upgrade_timeout_ms = 300;
+        config.socketio.connect_timeout_ms = 1_500;
+        config.socketio.upgrade_timeout_ms = 1_500;
     })
     .await
 }
