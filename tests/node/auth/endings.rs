@@ -88,7 +88,7 @@ fn ends_in_a_disconnect(packets: &[String], types: &[&str]) {
 #[actix_rt::test]
 async fn a_token_that_expires_ends_what_it_has_opened() {
     let guarded = Guarded::start().await;
-    let short = token(json!({"sub": "ada", "exp": now() + 5, "rooms": {"join": ["a"]}}));
+    let short = token(json!({"sub": "ada", "exp": now() + 10, "rooms": {"join": ["a"]}}));
     let (lasting, ending) = (ada(), Everywhere::open(&guarded, &short).await);
     let mut lasting = Ws::knock(guarded.node.address, "", Some(&lasting)).await.unwrap();
     lasting.join(&["a"], None).await;
