@@ -13,7 +13,7 @@ use crate::{
         },
         event::{Draft, Event, Receipt},
         fault::CloseCode,
-        frames::Frames,
+        few::Few,
         position::Position,
         presence::{Card, Secret},
         protocol::{Protocol, Rooms},
@@ -31,7 +31,6 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 use std::{
     cell::{Cell, OnceCell, RefCell},
-    collections::VecDeque,
     io::{self, IoSlice},
     net::IpAddr,
     rc::Rc,
@@ -86,7 +85,7 @@ pub struct Peer<W> {
     pub caller: Option<Session>,
     /// Who reads for it or takes its frames, to be woken.
     pub task: RefCell<Option<Waker>>,
-    queue: RefCell<Frames>,
+    queue: RefCell<Few<Bytes>>,
     /// Bytes of the first frame that are already written.
     written: Cell<usize>,
     bytes: Cell<usize>,
@@ -97,7 +96,7 @@ pub struct Peer<W> {
     /// Its rooms, each with the sequence at which it joined.
     pub rooms: RefCell<Vec<(RoomName, u64)>>,
     /// What it asked and is not carried out yet, in that order: the first waits for the bus.
-    pub pending: RefCell<VecDeque<Pending>>,
+    pub pending: RefCell<Few<Box<Pending>>>,
     /// What its user's throttle holds; made when the first event is throttled.
     pub user: RefCell<Option<Rc<User>>>,
     /// Where it is in the history while it is not live.
@@ -422,7 +421,7 @@ impl<W: Wire> Peer<W> {
         }
     }
 
-    fn advance(&self, queue: &mut Frames, bytes: usize) {
+    fn advance(&self, queue: &mut Few<Bytes>, bytes: usize) {
         self.bytes.set(self.bytes.get() - bytes);
         let mut done = self.written.get() + bytes;
         while let Some(first) = queue.front() {
@@ -480,8 +479,8 @@ impl<W: Wire> Peer<W> {
     }
 }
 
-fn write_once<W: Wire>(wire: &W, queue: &Frames, written: usize) -> io::Result<usize> {
-    if let Frames::One(frame) = queue {
+fn write_once<W: Wire>(wire: &W, queue: &Few<Bytes>, written: usize) -> io::Result<usize> {
+    if let Few::One(frame) = queue {
         return wire.try_write_vectored(&[IoSlice::new(&frame[written..])]);
     }
     let mut slices = [IoSlice::new(&[]); FRAMES_PER_WRITE];

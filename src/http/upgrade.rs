@@ -72,7 +72,8 @@ pub fn service(
             let app = Rc::new(app.await?);
             Ok::<_, ()>(fn_service(move |(request, framed): Upgraded| {
                 let (app, here) = (app.clone(), here.clone());
-                async move { answer(&*app, &here, request, framed).await }
+                // Boxed, as is what mostly does not happen in it: every connection has room for it, upgraded or not.
+                Box::pin(async move { answer(&*app, &here, request, framed).await })
             }))
         }
     })
@@ -92,7 +93,7 @@ where
             begin(here, take_over, &response, framed);
             Ok(())
         }
-        None => refuse(response, framed).await,
+        None => Box::pin(refuse(response, framed)).await,
     }
 }
 

@@ -5,7 +5,7 @@ pub mod bus_log;
 pub mod engine_io;
 pub mod event;
 pub mod fault;
-pub mod frames;
+pub mod few;
 pub mod known;
 pub mod merging;
 pub mod position;

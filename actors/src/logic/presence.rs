@@ -3,8 +3,9 @@
 use super::{known::rfc3339, protocol::Member, room_name::RoomName};
 use std::{collections::BTreeMap, fmt, ops::Bound, sync::Arc};
 
-/// A connection's id, unique over all nodes.
+/// A connection's id, unique over all nodes. Packed, so that what holds it is not aligned, and padded, to 16 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(8))]
 pub struct SessionId(pub u128);
 
 impl fmt::Display for SessionId {
@@ -20,8 +21,9 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// What only one client knows: with it, it comes back to where it was.
+/// What only one client knows: with it, it comes back to where it was. Packed as [`SessionId`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(Rust, packed(8))]
 pub struct Secret(pub u128);
 
 impl fmt::Debug for Secret {
@@ -33,7 +35,7 @@ impl fmt::Debug for Secret {
 impl Secret {
     /// As its client is told it.
     pub fn to_text(self) -> String {
-        format!("{:032x}", self.0)
+        format!("{:032x}", { self.0 })
     }
 
     /// Reads what a client shows; `None` where that cannot be one.

@@ -53,7 +53,8 @@ impl Default for Limits {
 #[derive(Debug)]
 pub struct Sessions {
     limits: Limits,
-    records: HashMap<Secret, Kept>,
+    /// Boxed: a table has twice as many places as records when it has just grown.
+    records: HashMap<Secret, Box<Kept>>,
     gone: usize,
 }
 
@@ -84,7 +85,7 @@ impl Sessions {
             }
             None => {
                 let gone_ms = None;
-                self.records.insert(secret, Kept { record, gone_ms });
+                self.records.insert(secret, Box::new(Kept { record, gone_ms }));
                 true
             }
         }

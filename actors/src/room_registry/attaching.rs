@@ -78,8 +78,8 @@ impl<W: Wire> RoomRegistry<W> {
             for (room, _) in &*peer.rooms.borrow() {
                 self.room(room).members.push(peer.clone());
             }
-            for pending in &*peer.pending.borrow() {
-                if let Pending::Join(join) = pending {
+            for pending in peer.pending.borrow().iter() {
+                if let Pending::Join(join) = &**pending {
                     for room in &join.rooms {
                         self.room(room).waiters.push(peer.clone());
                     }

@@ -129,8 +129,8 @@ impl<W: Wire> RoomRegistry<W> {
         if !unwanted.is_empty() {
             // A join may wait for another room, or for another join, with this one confirmed already.
             for peer in self.deps.hub.all() {
-                for pending in &*peer.pending.borrow() {
-                    if let Pending::Join(join) = pending {
+                for pending in peer.pending.borrow().iter() {
+                    if let Pending::Join(join) = &**pending {
                         unwanted.retain(|room| !join.rooms.contains(room));
                     }
                 }

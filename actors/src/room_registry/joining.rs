@@ -21,7 +21,7 @@ use crate::{
 use actix::{AsyncContext as _, Context, WrapFuture as _, fut::ActorFutureExt as _};
 use futures_util::future::FutureExt as _;
 use serde_json::value::RawValue;
-use std::{collections::VecDeque, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 use tokio::sync::oneshot;
 
 impl<W: Wire> RoomRegistry<W> {
@@ -61,7 +61,7 @@ impl<W: Wire> RoomRegistry<W> {
                 room.waiters.push(peer.clone());
             }
         }
-        peer.pending.borrow_mut().push_back(Pending::Join(join));
+        peer.pending.borrow_mut().push_back(Box::new(Pending::Join(join)));
         if !unknown.is_empty() {
             self.say_interest(unknown, Vec::new(), ctx);
         }
@@ -74,7 +74,12 @@ impl<W: Wire> RoomRegistry<W> {
             Pending::Join(join) => join.rooms.len(),
             Pending::Leave(_) | Pending::Publish(_) => 0,
         };
-        let pending: usize = peer.pending.borrow().iter().map(rooms_of).sum();
+        let pending: usize = peer
+            .pending
+            .borrow()
+            .iter()
+            .map(|pending| rooms_of(pending))
+            .sum();
         let count = peer.rooms.borrow().len() + pending + rooms.len();
         // Rooms it is in already count again only where that could matter.
         let new = || {
@@ -112,7 +117,9 @@ impl<W: Wire> RoomRegistry<W> {
             Some(peer) => {
                 let (answer, answered) = oneshot::channel();
                 let publish = PendingPublish { draft, answer };
-                peer.pending.borrow_mut().push_back(Pending::Publish(publish));
+                peer.pending
+                    .borrow_mut()
+                    .push_back(Box::new(Pending::Publish(publish)));
                 // Dropped with the connection: nobody is left to be answered.
                 let gone = |_| Err(BusError::Away("its connection is gone".into()));
                 Box::pin(answered.map(move |answer| answer.unwrap_or_else(gone)))
@@ -154,19 +161,14 @@ impl<W: Wire> RoomRegistry<W> {
         }
         let is_confirmed = |name| self.state.rooms.get(name).is_some_and(|room| room.confirmed);
         let mut pending = peer.pending.borrow_mut();
-        let is_ready = match pending.front()? {
+        let is_ready = match &**pending.front()? {
             Pending::Join(join) => self.is_attached() && join.rooms.iter().all(is_confirmed),
             Pending::Leave(_) | Pending::Publish(_) => true,
         };
         if !is_ready {
             return None;
         }
-        let next = pending.pop_front();
-        if pending.is_empty() {
-            // Its room for more would be most of what an idle connection costs.
-            *pending = VecDeque::new();
-        }
-        next
+        pending.pop_front().map(|next| *next)
     }
 
     fn complete(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
@@ -260,7 +262,11 @@ impl<W: Wire> RoomRegistry<W> {
             Pending::Join(join) => join.since.clone(),
             Pending::Leave(_) | Pending::Publish(_) => None,
         };
-        let since = peer.pending.borrow().iter().find_map(came_with);
+        let since = peer
+            .pending
+            .borrow()
+            .iter()
+            .find_map(|pending| came_with(pending));
         since.or_else(|| (!peer.rooms.borrow().is_empty()).then(|| self.position(peer)))
     }
 
@@ -293,11 +299,13 @@ impl<W: Wire> RoomRegistry<W> {
         let Some(peer) = self.deps.hub.peer(leave.peer) else {
             return;
         };
-        peer.pending.borrow_mut().push_back(Pending::Leave(PendingLeave {
-            rooms: leave.rooms,
-            asked: leave.asked,
-            reference: leave.reference,
-        }));
+        peer.pending
+            .borrow_mut()
+            .push_back(Box::new(Pending::Leave(PendingLeave {
+                rooms: leave.rooms,
+                asked: leave.asked,
+                reference: leave.reference,
+            })));
         self.settle(&peer, ctx);
     }
 
@@ -339,8 +347,9 @@ impl<W: Wire> RoomRegistry<W> {
         for name in &rooms {
             self.forget_member(name, peer);
         }
-        for pending in peer.pending.take() {
-            let Pending::Join(join) = pending else { continue };
+        let mut pending = peer.pending.take();
+        while let Some(asked) = pending.pop_front() {
+            let Pending::Join(join) = *asked else { continue };
             for name in &join.rooms {
                 if let Some(room) = self.state.rooms.get_mut(name) {
                     room.waiters.retain(|waiter| !Rc::ptr_eq(waiter, peer));

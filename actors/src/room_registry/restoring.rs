@@ -251,12 +251,12 @@ impl<W: Wire> RoomRegistry<W> {
 /// comes back to.
 fn rooms_of<W>(peer: &Peer<W>) -> Vec<(RoomName, u64)> {
     let mut rooms = peer.rooms.borrow().clone();
-    for pending in &*peer.pending.borrow() {
+    for pending in peer.pending.borrow().iter() {
         if let Pending::Join(PendingJoin {
             rooms: names,
             restoring: Some(restoring),
             ..
-        }) = pending
+        }) = &**pending
         {
             rooms.extend(names.iter().cloned().zip(restoring.joined_at.iter().copied()));
         }

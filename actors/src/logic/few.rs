@@ -1,7 +1,6 @@
-//! Frames that wait to be written, in order. An idle connection has none and a busy one mostly one, so that one is kept
-//! in place: no allocation, and no second place in memory to touch for each delivery.
+//! A queue that is mostly empty and else mostly holds one: that one is kept in place, so there is no allocation and no
+//! second place in memory to touch. A connection's frames that wait to be written are such a queue, with each delivery.
 
-use bytes::Bytes;
 use std::{collections::VecDeque, mem};
 
 /// Room for so many is made when a second one has to wait.
@@ -9,48 +8,48 @@ const BURST: usize = 16;
 
 /// See the module's description.
 #[derive(Debug, Default)]
-pub enum Frames {
+pub enum Few<T> {
     /// Nothing waits.
     #[default]
     None,
     /// One waits.
-    One(Bytes),
+    One(T),
     /// More wait, or did a moment ago. Never holds memory while nothing waits.
-    Many(Box<VecDeque<Bytes>>),
+    Many(Box<VecDeque<T>>),
 }
 
-impl Frames {
+impl<T> Few<T> {
     /// Behind all others.
-    pub fn push_back(&mut self, frame: Bytes) {
+    pub fn push_back(&mut self, next: T) {
         match self {
-            Self::None => *self = Self::One(frame),
+            Self::None => *self = Self::One(next),
             Self::One(_) => {
                 if let Self::One(first) = mem::take(self) {
-                    let mut frames = VecDeque::with_capacity(BURST);
-                    frames.extend([first, frame]);
-                    *self = Self::Many(Box::new(frames));
+                    let mut many = VecDeque::with_capacity(BURST);
+                    many.extend([first, next]);
+                    *self = Self::Many(Box::new(many));
                 }
             }
-            Self::Many(frames) => frames.push_back(frame),
+            Self::Many(many) => many.push_back(next),
         }
     }
 
     /// The first.
-    pub fn front(&self) -> Option<&Bytes> {
+    pub fn front(&self) -> Option<&T> {
         match self {
             Self::None => None,
-            Self::One(frame) => Some(frame),
-            Self::Many(frames) => frames.front(),
+            Self::One(one) => Some(one),
+            Self::Many(many) => many.front(),
         }
     }
 
     /// Takes the first.
-    pub fn pop_front(&mut self) -> Option<Bytes> {
-        let frame = match self {
-            Self::Many(frames) => frames.pop_front(),
+    pub fn pop_front(&mut self) -> Option<T> {
+        let first = match self {
+            Self::Many(many) => many.pop_front(),
             Self::None | Self::One(_) => {
                 return match mem::take(self) {
-                    Self::One(frame) => Some(frame),
+                    Self::One(one) => Some(one),
                     Self::None | Self::Many(_) => None,
                 };
             }
@@ -58,7 +57,7 @@ impl Frames {
         if self.is_empty() {
             *self = Self::None;
         }
-        frame
+        first
     }
 
     /// Whether nothing waits.
@@ -66,16 +65,16 @@ impl Frames {
         match self {
             Self::None => true,
             Self::One(_) => false,
-            Self::Many(frames) => frames.is_empty(),
+            Self::Many(many) => many.is_empty(),
         }
     }
 
     /// All of them, in order.
-    pub fn iter(&self) -> impl Iterator<Item = &Bytes> {
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
         let (one, many) = match self {
             Self::None => (None, None),
-            Self::One(frame) => (Some(frame), None),
-            Self::Many(frames) => (None, Some(frames.iter())),
+            Self::One(one) => (Some(one), None),
+            Self::Many(many) => (None, Some(many.iter())),
         };
         one.into_iter().chain(many.into_iter().flatten())
     }
@@ -83,7 +82,7 @@ impl Frames {
     /// Drops all but the first `len`.
     pub fn truncate(&mut self, len: usize) {
         match self {
-            Self::Many(frames) if len > 0 => frames.truncate(len),
+            Self::Many(many) if len > 0 => many.truncate(len),
             Self::One(_) if len > 0 => {}
             _ => *self = Self::None,
         }
@@ -114,23 +113,23 @@ mod tests {
     proptest! {
         #[test]
         fn it_is_a_queue(steps in steps()) {
-            let (mut frames, mut model) = (Frames::default(), VecDeque::new());
+            let (mut few, mut model) = (Few::default(), VecDeque::new());
             for step in steps {
                 match step {
                     Step::Push(byte) => {
-                        frames.push_back(vec![byte].into());
-                        model.push_back(Bytes::from(vec![byte]));
+                        few.push_back(byte);
+                        model.push_back(byte);
                     }
-                    Step::Pop => prop_assert_eq!(frames.pop_front(), model.pop_front()),
+                    Step::Pop => prop_assert_eq!(few.pop_front(), model.pop_front()),
                     Step::Truncate(len) => {
-                        frames.truncate(len);
+                        few.truncate(len);
                         model.truncate(len);
                     }
                 }
-                prop_assert!(frames.iter().eq(model.iter()));
-                prop_assert_eq!(frames.front(), model.front());
-                prop_assert_eq!(frames.is_empty(), model.is_empty());
-                prop_assert_eq!(matches!(frames, Frames::None), model.is_empty(), "it keeps no memory");
+                prop_assert!(few.iter().eq(model.iter()));
+                prop_assert_eq!(few.front(), model.front());
+                prop_assert_eq!(few.is_empty(), model.is_empty());
+                prop_assert_eq!(matches!(few, Few::None), model.is_empty(), "it keeps no memory");
             }
         }
     }
