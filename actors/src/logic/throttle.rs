@@ -415,7 +415,8 @@ pub fn same_key(first: &Event, event: &Event, rule: &Rule) -> bool {
     first.name == event.name && same_rooms(first, event) && key_of(first, rule) == key_of(event, rule)
 }
 
-fn same_rooms(one: &Event, other: &Event) -> bool {
+/// Whether two events are for the same rooms, named in the same order.
+pub fn same_rooms(one: &Event, other: &Event) -> bool {
     let rooms = |event: &Event| event.places.len();
     let mut pairs = one.places.iter().zip(&other.places);
     rooms(one) == rooms(other) && pairs.all(|(one, other)| one.room == other.room)

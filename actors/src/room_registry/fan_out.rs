@@ -3,7 +3,7 @@
 use super::RoomRegistry;
 use crate::{
     logic::{
-        event::Event,
+        event::{Event, Place},
         fault::CloseCode,
         protocol::{self, View},
         throttle::{Offer, Release, Rule, Throttle, Who},
@@ -29,7 +29,15 @@ impl<W: Wire> RoomRegistry<W> {
         let now_ms = self.now_ms();
         let settings = self.deps.settings.clone();
         let rule = settings.rules.of(event);
-        for place in &event.places {
+        self.each_member(&event.places, |act, peer| {
+            act.offer(peer, event, rule, now_ms, ctx)
+        });
+        self.state.applied = self.state.applied.max(event.seq);
+    }
+
+    /// Calls for each connection in one of these rooms, for one in several of them several times.
+    pub(super) fn each_member(&mut self, places: &[Place], mut call: impl FnMut(&mut Self, &Rc<Peer<W>>)) {
+        for place in places {
             // The members are taken out so that giving may look at everything else; nobody joins or leaves meanwhile.
             let Some(room) = self.state.rooms.get_mut(&place.room) else {
                 continue;
@@ -38,16 +46,27 @@ impl<W: Wire> RoomRegistry<W> {
             for peer in &members {
                 #[cfg(feature = "testing")]
                 super::faults::trip(self.deps.shard);
-                let takes = peer.upto.get() < event.seq && !peer.is(LAGGING | CLOSING | CLOSED);
-                if takes && self.give(peer, event, rule, now_ms, ctx) {
-                    peer.upto.set(event.seq);
-                }
+                call(self, peer);
             }
             if let Some(room) = self.state.rooms.get_mut(&place.room) {
                 room.members = members;
             }
         }
-        self.state.applied = self.state.applied.max(event.seq);
+    }
+
+    /// Gives one event to one connection, if it does not have it yet.
+    pub(super) fn offer(
+        &mut self,
+        peer: &Rc<Peer<W>>,
+        event: &Arc<Event>,
+        rule: Option<&Rule>,
+        now_ms: u64,
+        ctx: &mut Context<Self>,
+    ) {
+        let takes = peer.upto.get() < event.seq && !peer.is(LAGGING | CLOSING | CLOSED);
+        if takes && self.give(peer, event, rule, now_ms, ctx) {
+            peer.upto.set(event.seq);
+        }
     }
 
     /// Gives one event to one connection. Returns whether it took it; the caller then advances `upto`.

@@ -37,6 +37,7 @@ impl<W: Wire> ActorFuture<RoomRegistry<W>> for EndOfTurn {
         hub.set_turn(task.waker());
         // The mailbox may have been full of anything, and nothing be left in it that tells.
         act.notice_behind(ctx);
+        act.give_out(ctx);
         for peer in hub.take_gone() {
             act.forget(&peer, false);
         }

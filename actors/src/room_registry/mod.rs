@@ -8,6 +8,7 @@
 //! what came after the last event it was given. The same happens whenever something between bus and shard was lost.
 
 mod attaching;
+mod burst;
 mod catch_up;
 mod fan_out;
 #[cfg(feature = "testing")]
@@ -111,6 +112,7 @@ struct State<W> {
     due: BTreeSet<(u64, u64)>,
     users: BTreeMap<u64, Rc<User>>,
     timer: Option<(u64, actix::SpawnHandle)>,
+    burst: burst::Burst,
 }
 
 /// How the shard stands with the bus.
@@ -141,6 +143,7 @@ impl<W> Default for State<W> {
             due: BTreeSet::new(),
             users: BTreeMap::new(),
             timer: None,
+            burst: burst::Burst::default(),
         }
     }
 }
@@ -242,8 +245,11 @@ impl<W: Wire> Handler<Publish> for RoomRegistry<W> {
 impl<W: Wire> Handler<FromBus> for RoomRegistry<W> {
     type Result = ();
     fn handle(&mut self, message: FromBus, ctx: &mut Self::Context) {
+        if !matches!(message, FromBus::Event(_)) {
+            self.give_out(ctx);
+        }
         match message {
-            FromBus::Event(event) => self.fan_out(&event, ctx),
+            FromBus::Event(event) => self.take_in(event, ctx),
             // What an earlier attachment confirmed may not be wanted any more at the bus.
             FromBus::Subscribed {
                 attachment,
