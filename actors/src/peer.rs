@@ -65,8 +65,22 @@ impl<W> Line<W> {
     }
 }
 
-/// One connection.
+/// One connection. What each delivery touches comes first, next to each other: of a thousand connections the kernel has
+/// pushed every line out of the cache by the time an event reaches them.
+#[repr(C)]
 pub struct Peer<W> {
+    flags: Cell<u8>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The last event it was given (or that waits for it), or the point where it joined.
+    pub upto: Cell<u64>,
+    bytes: Cell<usize>,
+    limit: usize,
+    queue: RefCell<Few<Bytes>>,
+    /// Bytes of the first frame that are already written.
+    written: Cell<usize>,
+    /// The line to the client.
+    pub line: Line<W>,
     /// Its place in the shard's table.
     pub key: Cell<PeerKey>,
     /// What others may know of it; another's whose place it takes.
@@ -77,22 +91,10 @@ pub struct Peer<W> {
     pub grant_due_ms: Cell<i64>,
     /// What lets its client come back to where it was.
     pub ticket: Cell<Option<Ticket>>,
-    /// What it speaks.
-    pub protocol: Protocol,
-    /// The line to the client.
-    pub line: Line<W>,
     /// Whose it is, where it is somebody outside the process.
     pub caller: Option<Session>,
     /// Who reads for it or takes its frames, to be woken.
     pub task: RefCell<Option<Waker>>,
-    queue: RefCell<Few<Bytes>>,
-    /// Bytes of the first frame that are already written.
-    written: Cell<usize>,
-    bytes: Cell<usize>,
-    limit: usize,
-    flags: Cell<u8>,
-    /// The last event it was given (or that waits for it), or the point where it joined.
-    pub upto: Cell<u64>,
     /// Its rooms, each with the sequence at which it joined.
     pub rooms: RefCell<Vec<(RoomName, u64)>>,
     /// What it asked and is not carried out yet, in that order: the first waits for the bus.
