@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use greenroom_actors::logic::fault::Code;
+use greenroom_actors::memory::Memory;
 use greenroom_actors::ports::BusGauges;
 use greenroom_actors::stats::ShardStats;
 use greenroom_actors::supervise::{Phase, Workers};
@@ -27,6 +28,7 @@ pub fn text(site: &Site) -> String {
             .map(|door| door.stats)
             .collect(),
         bus: site.parts.bus.gauges(),
+        memory: site.parts.memory.clone(),
         refusals: site.guard.refusals(),
         workers: site.parts.supervisor.workers().borrow().clone(),
         tls: site.tls.as_ref().map(|certificates| certificates.standing()),
@@ -44,6 +46,7 @@ pub fn text(site: &Site) -> String {
 struct Gathered {
     shards: Vec<Arc<ShardStats>>,
     bus: BusGauges,
+    memory: Arc<Memory>,
     refusals: [(Code, u64); 2],
     workers: Workers,
     tls: Option<Standing>,
@@ -83,6 +86,7 @@ impl Collector for Gathered {
             "Events numbered by the bus in its present life",
             self.bus.head,
         )?;
+        self.encode_memory(&mut encoder)?;
         self.encode_tls(&mut encoder)?;
         self.encode_refusals(&mut encoder)?;
         self.encode_workers(&mut encoder)
@@ -123,6 +127,18 @@ impl Gathered {
             }
         }
         Ok(())
+    }
+
+    fn encode_memory(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        gauge(
+            encoder,
+            "memory_bytes",
+            "What histories and what waits for connections take together, bytes",
+            self.memory.held(),
+        )?;
+        let full = u64::from(self.memory.is_full());
+        let help = "Whether that is too much, so that the node takes nothing new";
+        gauge(encoder, "memory_full", help, full)
     }
 
     /// Zero, all of them, where there is no TLS.

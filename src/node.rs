@@ -19,6 +19,7 @@ use greenroom_actors::logic::rate::{self, Rate};
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::throttle::{Merge, Rule, Rules};
 use greenroom_actors::logic::{bus_log, publication, sessions, socket_io, ws};
+use greenroom_actors::memory::Memory;
 use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
 use greenroom_actors::ports::{Bus, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
@@ -428,6 +429,7 @@ fn thread_parts(
         policy,
         bus: bus.clone(),
         gate: Arc::new(OpenGate::default()),
+        memory: Memory::new(config.limits.memory_bytes as u64),
         bridge,
         settings: Settings {
             node: name.clone(),
@@ -441,6 +443,7 @@ fn thread_parts(
                 .ping_interval_ms
                 .min(config.socketio.ping_timeout_ms),
             comment_ms: config.sse.comment_ms,
+            behind_ms: config.http.send_timeout_ms,
             expiring_ms: config.auth.expiring_seconds as i64 * 1_000,
             linger_ms: config.rooms.linger_ms,
             new_session_id: ids::session_id,

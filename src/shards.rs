@@ -11,6 +11,7 @@ use greenroom_actors::hub::Hub;
 use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::{publication, rate, socket_io, ws};
+use greenroom_actors::memory::Memory;
 use greenroom_actors::messages::{
     Announce, Drain, EndSession, ListSessions, Publish, Recheck, Unwatch, Watch,
 };
@@ -157,6 +158,8 @@ pub struct ThreadParts {
     pub bus: Arc<dyn Bus>,
     /// Who is let in.
     pub gate: Arc<dyn Gate>,
+    /// What the node holds.
+    pub memory: Arc<Memory>,
     /// The bridge to it.
     pub bridge: Addr<RedisBridge>,
     /// The shard's settings.
@@ -205,6 +208,7 @@ impl Thread {
         let neighbours = Neighbours {
             bus: parts.bus.clone(),
             gate: parts.gate.clone(),
+            memory: parts.memory.clone(),
             attach: parts.bridge.clone().recipient(),
             interest: parts.bridge.clone().recipient(),
         };

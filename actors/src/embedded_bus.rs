@@ -243,6 +243,7 @@ impl Bus for EmbeddedBus {
             events,
             bytes,
             rooms: inner.log.rooms(),
+            remembered_bytes: inner.log.remembered_bytes() + inner.sessions.bytes(),
         }
     }
 }

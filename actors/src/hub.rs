@@ -167,12 +167,15 @@ impl<W: Wire> Hub<W> {
     pub fn send(&self, peer: &Rc<Peer<W>>, frame: Bytes) {
         match peer.push(frame) {
             Ok(()) => self.mark(peer),
-            Err(_) => {
-                self.stats.slow_clients.add(1);
-                peer.shed();
-                self.close(peer, CloseCode::SlowClient, "");
-            }
+            Err(_) => self.too_slow(peer, ""),
         }
+    }
+
+    /// Closes a connection whose client is too slow; what waits for it is dropped.
+    pub(crate) fn too_slow(&self, peer: &Rc<Peer<W>>, reason: &str) {
+        self.stats.slow_clients.add(1);
+        peer.shed();
+        self.close(peer, CloseCode::SlowClient, reason);
     }
 
     /// Closes a connection with a code and `reason` (for the log and the client).
@@ -267,6 +270,7 @@ impl<W: Wire> Hub<W> {
                 Poll::Ready(Ok(())) => {
                     peer.clear(BLOCKED);
                     self.flush(peer);
+                    peer.caught_up();
                 }
                 Poll::Ready(Err(_)) => return peer.kill(),
             }

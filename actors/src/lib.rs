@@ -7,6 +7,7 @@ pub mod event_stream;
 pub mod gate;
 pub mod hub;
 pub mod logic;
+pub mod memory;
 pub mod messages;
 pub mod peer;
 pub mod ports;

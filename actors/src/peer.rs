@@ -14,6 +14,7 @@ use crate::{
         event::{Draft, Event, Receipt},
         fault::CloseCode,
         few::Few,
+        memory::{PLACE_BYTES, Tally},
         position::Position,
         presence::{Card, Secret},
         protocol::{Protocol, Rooms},
@@ -109,6 +110,8 @@ pub struct Peer<W> {
     pub pinged_ms: Cell<u64>,
     /// When it is cut off, once it is closing.
     pub cut_off_ms: Cell<u64>,
+    /// Since when its client has been behind without a break, as the sweep has found it, shard milliseconds.
+    pub(crate) behind_ms: Cell<u64>,
     /// When its session wants to be woken, shard milliseconds.
     pub due_ms: Cell<u64>,
     /// Counts it, also when it is over and somebody holds it still.
@@ -257,6 +260,7 @@ impl<W: Wire> Peer<W> {
             heard_ms: Cell::new(0),
             pinged_ms: Cell::new(0),
             cut_off_ms: Cell::new(u64::MAX),
+            behind_ms: Cell::new(u64::MAX),
             due_ms: Cell::new(u64::MAX),
             held: Cell::new(None),
         }
@@ -318,6 +322,51 @@ impl<W: Wire> Peer<W> {
     /// Bytes that wait to be written.
     pub fn bytes(&self) -> usize {
         self.bytes.get()
+    }
+
+    /// What is held for it, bytes: what waits in its outbox, for its throttle and in its catch-up. Others may hold the
+    /// same.
+    pub(crate) fn holds(&self) -> usize {
+        let throttled = self
+            .user
+            .borrow()
+            .as_ref()
+            .map_or(0, |user| user.throttle.borrow().bytes());
+        let resent: usize = match &*self.catch_up.borrow() {
+            Some(catch_up) => catch_up
+                .resend
+                .iter()
+                .map(|event| event.payload.json().len())
+                .sum(),
+            None => 0,
+        };
+        self.bytes.get() + self.queue.borrow().len() * PLACE_BYTES + throttled + resent
+    }
+
+    /// The same, in a sum in which what others hold too counts once.
+    pub(crate) fn weigh(&self, tally: &mut Tally) {
+        self.queue.borrow().iter().for_each(|frame| tally.frame(frame));
+        if let Some(user) = &*self.user.borrow() {
+            user.throttle
+                .borrow()
+                .events()
+                .for_each(|event| tally.event(event));
+        }
+        if let Some(catch_up) = &*self.catch_up.borrow() {
+            catch_up.resend.iter().for_each(|event| tally.event(event));
+        }
+    }
+
+    /// Whether its client is behind: it takes no more now, or has not come for what waits.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.bytes() > 0 && (self.is(BLOCKED) || self.line.socket().is_none())
+    }
+
+    /// Something was taken by a client that was behind. It is not any more, if it has all of it.
+    pub(crate) fn caught_up(&self) {
+        if self.bytes() == 0 {
+            self.behind_ms.set(u64::MAX);
+        }
     }
 
     /// Below this it wants the next page of the history.
@@ -458,6 +507,7 @@ impl<W: Wire> Peer<W> {
             self.bytes.set(self.bytes.get() - frames.len());
             queue.pop_front();
         }
+        self.caught_up();
         body
     }
 
@@ -473,6 +523,7 @@ impl<W: Wire> Peer<W> {
             chunk.push(next);
         }
         self.bytes.set(self.bytes.get() - bytes);
+        self.caught_up();
         Some(if chunk.len() == 1 {
             chunk.swap_remove(0)
         } else {

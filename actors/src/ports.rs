@@ -37,6 +37,9 @@ pub enum BusError {
     /// The id was used before, by the same publisher, with other content. Permanent.
     #[error("the event id was used before with other content")]
     IdReused,
+    /// The node holds as much as it may (`limits.memory_bytes`). Transient.
+    #[error("the node is full (limits.memory_bytes)")]
+    Full,
     /// The bus cannot be reached now. Transient.
     #[error("the bus is away: {0}")]
     Away(String),
@@ -45,7 +48,7 @@ pub enum BusError {
 impl BusError {
     /// Whether the same call may succeed later.
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Away(_))
+        matches!(self, Self::Away(_) | Self::Full)
     }
 }
 
@@ -168,6 +171,8 @@ pub struct BusGauges {
     pub bytes: usize,
     /// Rooms remembered.
     pub rooms: usize,
+    /// What they cost beside their events, and ids, and clients that may come back, bytes, about.
+    pub remembered_bytes: usize,
 }
 
 /// Tells who somebody is by what he shows. Calls are quick and never block: they are made on the threads of connections.

@@ -31,7 +31,7 @@ use actix::{
     fut::ActorFutureExt,
 };
 use bytes::BytesMut;
-use serde_json::value::RawValue;
+use serde_json::{json, value::RawValue};
 use std::{
     ops::ControlFlow,
     pin::Pin,
@@ -104,8 +104,18 @@ impl<W: Wire> Desk<W> {
 pub fn bus_fault(error: &BusError) -> Fault {
     match error {
         BusError::IdReused => Fault::new(Code::IdReused, "this event id was used before with other content"),
+        BusError::Full => full(),
         BusError::Away(_) => Fault::new(Code::Unavailable, "the bus is away"),
     }
+}
+
+/// Milliseconds after which whoever is refused by a full node should try again: it looks anew once a second.
+const RETRY_MS: u32 = 1_000;
+
+/// The fault that a client sees when the node holds as much as it may.
+pub fn full() -> Fault {
+    let message = "the node is full (limits.memory_bytes)";
+    Fault::new(Code::Overloaded, message).with(json!({"retryInMs": RETRY_MS}))
 }
 
 /// The fault that a client sees when an actor did not answer.

@@ -50,6 +50,7 @@ macro_rules! stats {
 stats! {
     connections gauge "Connections now: WebSocket, SSE and watching actors.";
     held_connections gauge "Connections of which something is still held: those now, and those being taken down.";
+    waiting_bytes gauge "What waits for connections, bytes, as the shard has last weighed it.";
     rooms gauge "Rooms with members on this shard.";
     events counter "Events handed to this shard by the bus.";
     deliveries counter "Events given to connections.";
@@ -60,7 +61,7 @@ stats! {
     resumes_incomplete counter "Joins with a position to which the history did not reach back.";
     slow_clients counter "Connections closed because they read too slowly.";
     rate_limited counter "Connections closed, and posts of Socket.IO refused, because too much came in a second.";
-    refused counter "What was refused because there is too much of it: connections at the door, sessions, requests.";
+    refused counter "What was refused because there is too much of it: connections at the door, sessions, requests, publications.";
     commands counter "Commands from clients.";
     command_errors counter "Commands answered with an error.";
     tls_handshakes counter "TLS handshakes that were completed.";

@@ -75,6 +75,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("throttle.kinds.*.priority", Number(0, 10)),
     rule("throttle.kinds.*.events_per_second", Number(0, 1_000_000)),
     rule("limits.connections", Number(1, 10_000_000)),
+    rule("limits.memory_bytes", Number(0, 1_024 * GIB)),
     rule("limits.sockets", Number(1, 10_000_000)),
     rule("limits.connections_per_address", Number(0, 10_000_000)),
     rule("limits.streams_per_address", Number(0, 10_000_000)),
@@ -363,52 +364,60 @@ fn check_secrets(config: &Config, given: &BTreeMap<String, Source>) -> Vec<Probl
     secrets.into_iter().filter_map(check).collect()
 }
 
-/// Sizes of which one has to hold the other: (what, its value, at most, that value, why).
-fn check_sizes(config: &Config, given: &BTreeMap<String, Source>, broken: &BTreeSet<String>) -> Vec<Problem> {
+/// A size that has to fit into a part of another one.
+struct Fit {
+    key: &'static str,
+    value: usize,
+    /// 1: all of it, 2: half of it, 4: a quarter of it.
+    part: usize,
+    of: (&'static str, usize),
+}
+
+const fn fits_into(part: usize, of: (&'static str, usize), key: &'static str, value: usize) -> Fit {
+    Fit { key, value, part, of }
+}
+
+/// Sizes of which one has to hold the other.
+fn sizes(config: &Config) -> [Fit; 6] {
     let (rooms, limits) = (&config.rooms, &config.limits);
-    let quarter = rooms.outbox_bytes / 4;
-    let relations = [
-        (
-            "limits.event_bytes",
-            limits.event_bytes,
-            "a quarter of ",
-            "rooms.outbox_bytes",
-            rooms.outbox_bytes,
-            quarter,
-        ),
-        (
-            "limits.event_bytes",
-            limits.event_bytes,
-            "",
-            "rooms.history_bytes",
-            rooms.history_bytes,
-            rooms.history_bytes,
-        ),
+    let outbox = ("rooms.outbox_bytes", rooms.outbox_bytes);
+    let history = ("rooms.history_bytes", rooms.history_bytes);
+    let message = ("limits.message_bytes", limits.message_bytes);
+    // 0 is no limit.
+    let memory = Some(limits.memory_bytes).filter(|bytes| *bytes > 0);
+    let memory = ("limits.memory_bytes", memory.unwrap_or(usize::MAX));
+    let wait_bytes = config.throttle.wait_bytes;
+    [
+        fits_into(4, outbox, "limits.event_bytes", limits.event_bytes),
+        fits_into(1, history, "limits.event_bytes", limits.event_bytes),
         // What waits may go out as one event, which holds each text twice, and the ids.
-        (
-            "throttle.wait_bytes",
-            config.throttle.wait_bytes,
-            "a quarter of ",
-            "rooms.outbox_bytes",
-            rooms.outbox_bytes,
-            quarter,
-        ),
-        (
-            "limits.frame_bytes",
-            limits.frame_bytes,
-            "",
-            "limits.message_bytes",
-            limits.message_bytes,
-            limits.message_bytes,
-        ),
-    ];
-    let check = |(key, value, part, other, holds, most): (&str, usize, &str, &str, usize, usize)| {
+        fits_into(4, outbox, "throttle.wait_bytes", wait_bytes),
+        fits_into(1, message, "limits.frame_bytes", limits.frame_bytes),
+        // Full histories leave the node open, with room for what waits; and one client does not fill it.
+        fits_into(2, memory, history.0, history.1),
+        fits_into(4, memory, outbox.0, outbox.1),
+    ]
+}
+
+fn check_sizes(config: &Config, given: &BTreeMap<String, Source>, broken: &BTreeSet<String>) -> Vec<Problem> {
+    let check = |Fit {
+                     key,
+                     value,
+                     part,
+                     of: (other, holds),
+                 }: Fit| {
+        let most = holds / part;
         if value <= most || broken.contains(key) || broken.contains(other) {
             return None;
         }
         let origin = given
             .get(other)
             .map_or_else(String::new, |source| format!(" ({source})"));
+        let part = match part {
+            1 => "",
+            2 => "half of ",
+            _ => "a quarter of ",
+        };
         let rule = format!("must be at most {most}: {part}`{other}` = {holds}{origin}");
         Some(Problem::Relation {
             key: key.to_owned(),
@@ -417,7 +426,7 @@ fn check_sizes(config: &Config, given: &BTreeMap<String, Source>, broken: &BTree
             rule,
         })
     };
-    relations.into_iter().filter_map(check).collect()
+    sizes(config).into_iter().filter_map(check).collect()
 }
 
 /// A node that asks for tokens has to know some.

@@ -117,6 +117,9 @@ pub enum Merge {
 pub struct Limits {
     /// Open connections of this node.
     pub connections: usize,
+    /// Bytes that histories and what waits for connections may take together; past it the node takes nothing new. At
+    /// least twice `rooms.history_bytes`. 0: no limit.
+    pub memory_bytes: usize,
     /// Accepted TCP connections of this node, whatever is on them.
     pub sockets: usize,
     /// Accepted TCP connections of one client address, and beside them its WebSockets, streams and sessions of
@@ -154,6 +157,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            // Full histories and a thousand clients that are a whole outbox behind, and room for as much again: far more
+            // than a node needs that can keep up, and what a small machine has.
+            memory_bytes: 1_073_741_824,
             sockets: 40_000,
             connections_per_address: 10_000,
             streams_per_address: 5_000,

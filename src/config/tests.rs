@@ -256,6 +256,17 @@ fn sizes_that_do_not_go_together_are_told_with_both_keys() {
          `limits.message_bytes` = 262144",
     ];
     assert_eq!(told, expected);
+    let told = refused("", &[], &["limits.memory_bytes=4000000"]);
+    let expected = [
+        "`rooms.history_bytes` = 268435456 must be at most 2000000: half of `limits.memory_bytes` = 4000000 (flag --set)",
+        "`rooms.outbox_bytes` = 1048576 must be at most 1000000: a quarter of `limits.memory_bytes` = 4000000 (flag --set)",
+    ];
+    assert_eq!(told, expected);
+    loaded(
+        "[rooms]\nhistory_bytes = 1099511627776\n",
+        &[],
+        &["limits.memory_bytes=0"],
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Publishing into rooms, and their history.
 
+use actix_web::http::{StatusCode, header};
 use actix_web::web::Path;
 use actix_web::{HttpRequest, HttpResponse};
 use greenroom_actors::logic::access::Action;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use utoipa::IntoParams;
 
 use super::ApiError;
+use super::lent::LentBody;
 use super::shapes::{
     Body, ErrorShape, Here, HistoryPage, PublishBody, Published, Query, read_json, receipt_json,
 };
@@ -128,6 +130,7 @@ pub struct HistoryQuery {
         (status = 200, description = "A part of the history", body = HistoryPage),
         (status = 400, description = "`position_invalid`, `room_name_invalid`", body = ErrorShape),
         (status = 410, description = "`history_gone`: it no longer reaches back to `since`", body = ErrorShape),
+        (status = 503, description = "`overloaded`: the node is full", body = ErrorShape),
     ),
 )]
 pub async fn history(
@@ -137,6 +140,8 @@ pub async fn history(
 ) -> Result<HttpResponse, ApiError> {
     let room = here.room(&room)?;
     here.may(Action::Read(&room))?;
+    // It may come to megabytes, and its client may take its time.
+    here.check_room()?;
     let bus = &here.thread.desk.bus;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -170,7 +175,11 @@ pub async fn history(
     let events = lacking(&page.events, base, &firsts, &here.thread.settings.rules);
     let position = Position::at(bus.life(), page.upto.max(base));
     let body = page_json(room.as_str(), &events, &position, page.more);
-    Ok(HttpResponse::Ok().content_type("application/json").body(body))
+    let lent = here.site.parts.memory.lend(body.len());
+    let mut response = HttpResponse::with_body(StatusCode::OK, LentBody::new(body, lent));
+    let kind = header::HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    Ok(response.map_into_boxed_body())
 }
 
 /// Reads a position that a client gave.

@@ -5,6 +5,7 @@ mod auth;
 mod client;
 mod error;
 mod events;
+mod lent;
 mod ops;
 mod origins;
 mod patience;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
 use greenroom_actors::logic::access::{Action, Scope};
+use greenroom_actors::memory::Memory;
 use greenroom_actors::supervise::{Phase, ages};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -148,11 +149,13 @@ pub async fn readyz(here: Here) -> HttpResponse {
         .tls
         .as_ref()
         .map(|certificates| certificate(&certificates.standing()));
+    let memory = memory(&here.site.parts.memory);
+    let is_up = |dependency: &Dependency| dependency.state == "up";
     let status = if *here.site.draining.borrow() {
         "draining"
     } else if vital_down {
         "restarting"
-    } else if down.is_empty() && tls.as_ref().is_none_or(|tls| tls.state == "up") {
+    } else if down.is_empty() && is_up(&memory) && tls.as_ref().is_none_or(is_up) {
         "ready"
     } else {
         "degraded"
@@ -166,12 +169,33 @@ pub async fn readyz(here: Here) -> HttpResponse {
     let body = Readiness {
         status,
         node: here.site.node.to_string(),
-        dependencies: [bus].into_iter().chain(tls).collect(),
+        dependencies: [bus, memory].into_iter().chain(tls).collect(),
         workers: down,
     };
     match status {
         "ready" | "degraded" => HttpResponse::Ok().json(body),
         _ => HttpResponse::ServiceUnavailable().json(body),
+    }
+}
+
+/// What the node holds: a full one serves those it has.
+fn memory(memory: &Memory) -> Dependency {
+    let held = match memory.limit() {
+        0 => format!("{} bytes are held; there is no limit", memory.held()),
+        limit => format!("{} of {limit} bytes are held", memory.held()),
+    };
+    let (state, means) = match memory.is_full() {
+        true => (
+            "degraded",
+            format!("{held}: publications and new connections are refused until a tenth is free"),
+        ),
+        false => ("up", held),
+    };
+    Dependency {
+        name: "memory",
+        kind: "limit",
+        state,
+        means: means.into(),
     }
 }
 

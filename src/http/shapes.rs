@@ -20,6 +20,7 @@ use greenroom_actors::logic::presence::Card;
 use greenroom_actors::logic::protocol::{Protocol, push_receipt_fields};
 use greenroom_actors::logic::room_name::RoomName;
 use greenroom_actors::peer::{Line, Peer};
+use greenroom_actors::session::full;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -82,6 +83,15 @@ impl Here {
             self.thread.desk.hub.stats.refused.add(1);
             let message = format!("the node has its {} connections", self.site.connections);
             return Err(Fault::new(Code::Overloaded, message).into());
+        }
+        self.check_room()
+    }
+
+    /// Whether the node holds less than it may.
+    pub fn check_room(&self) -> Result<(), ApiError> {
+        if self.site.parts.memory.is_full() {
+            self.thread.desk.hub.stats.refused.add(1);
+            return Err(full().into());
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ mod hostile;
 mod http;
 mod library;
 mod limits;
+mod memory;
 mod polling;
 mod proxies;
 mod socketio;

@@ -122,6 +122,17 @@ pub struct BusLog {
     forgotten: u64,
     ids: HashMap<IdKey, KnownId>,
     id_ages: VecDeque<(i64, IdKey)>,
+    ids_bytes: usize,
+}
+
+/// What a remembered room costs beside its history, bytes, about: its name and its places in four tables.
+const ROOM_BYTES: usize = 400;
+/// What a remembered id costs beside its texts, bytes, about: its places in two tables.
+const ID_BYTES: usize = 200;
+
+/// What remembering an id costs, bytes.
+fn cost_of((_, id): &IdKey, receipt: &Receipt) -> usize {
+    ID_BYTES + id.as_str().len() + receipt.offsets.len() * size_of::<(RoomName, u64)>()
 }
 
 impl BusLog {
@@ -141,6 +152,7 @@ impl BusLog {
             forgotten: 0,
             ids: HashMap::new(),
             id_ages: VecDeque::new(),
+            ids_bytes: 0,
         }
     }
 
@@ -157,6 +169,11 @@ impl BusLog {
     /// What the histories cost now, bytes, and how many events they hold.
     pub fn size(&self) -> (usize, usize) {
         (self.bytes, self.kept)
+    }
+
+    /// What is remembered beside the histories, bytes, about: rooms and ids.
+    pub fn remembered_bytes(&self) -> usize {
+        self.rooms.len() * ROOM_BYTES + self.ids_bytes
     }
 
     /// How many rooms are remembered.
@@ -201,6 +218,7 @@ impl BusLog {
         let event = Arc::new(Event::new(draft, self.life, self.seq, places));
         self.keep(&event);
         if let Some(key) = key {
+            self.ids_bytes += cost_of(&key, &receipt);
             self.id_ages.push_back((now, key.clone()));
             self.ids.insert(
                 key,
@@ -308,7 +326,9 @@ impl BusLog {
             let Some((_, key)) = self.id_ages.pop_front() else {
                 break;
             };
-            self.ids.remove(&key);
+            if let Some(known) = self.ids.remove(&key) {
+                self.ids_bytes -= cost_of(&key, &known.receipt);
+            }
         }
     }
 

@@ -98,6 +98,12 @@ fn remembered_ids_are_bounded() {
         publish(&mut log, &["a"], &i.to_string(), 0);
     }
     assert!(log.ids.len() <= 11 && log.id_ages.len() <= 11);
+    let known: usize = log
+        .ids
+        .iter()
+        .map(|(key, known)| cost_of(key, &known.receipt))
+        .sum();
+    assert_eq!(log.ids_bytes, known, "what was forgotten is not counted any more");
 }
 
 #[test]

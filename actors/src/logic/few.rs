@@ -69,6 +69,15 @@ impl<T> Few<T> {
         }
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::One(_) => 1,
+            Self::Many(many) => many.len(),
+        }
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         let (one, many) = match self {
@@ -128,7 +137,7 @@ mod tests {
                 }
                 prop_assert!(few.iter().eq(model.iter()));
                 prop_assert_eq!(few.front(), model.front());
-                prop_assert_eq!(few.is_empty(), model.is_empty());
+                prop_assert_eq!((few.is_empty(), few.len()), (model.is_empty(), model.len()));
                 prop_assert_eq!(matches!(few, Few::None), model.is_empty(), "it keeps no memory");
             }
         }

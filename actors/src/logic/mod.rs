@@ -7,6 +7,7 @@ pub mod event;
 pub mod fault;
 pub mod few;
 pub mod known;
+pub mod memory;
 pub mod merging;
 pub mod position;
 pub mod presence;

@@ -22,7 +22,15 @@ pub struct SessionRecord {
     pub rooms: Vec<(RoomName, u64)>,
 }
 
+/// What remembering a client costs beside its rooms, bytes, about.
+const RECORD_BYTES: usize = 2 * size_of::<SessionRecord>();
+
 impl SessionRecord {
+    /// What remembering it costs, bytes, about. The names are shared with the rooms.
+    fn cost(&self) -> usize {
+        RECORD_BYTES + self.rooms.len() * size_of::<(RoomName, u64)>()
+    }
+
     /// What a client has that was given no event yet: nothing of its rooms.
     pub fn start(&self) -> Position {
         let first = self.rooms.iter().map(|(_, joined_at)| *joined_at).min();
@@ -56,6 +64,7 @@ pub struct Sessions {
     /// Boxed: a table has twice as many places as records when it has just grown.
     records: HashMap<Secret, Box<Kept>>,
     gone: usize,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -71,6 +80,7 @@ impl Sessions {
             limits,
             records: HashMap::new(),
             gone: 0,
+            bytes: 0,
         }
     }
 
@@ -80,11 +90,13 @@ impl Sessions {
             Some(kept) if kept.record.generation > record.generation => false,
             Some(kept) => {
                 self.gone -= usize::from(kept.gone_ms.take().is_some());
+                self.bytes = self.bytes + record.cost() - kept.record.cost();
                 kept.record = record;
                 true
             }
             None => {
                 let gone_ms = None;
+                self.bytes += record.cost();
                 self.records.insert(secret, Box::new(Kept { record, gone_ms }));
                 true
             }
@@ -112,6 +124,7 @@ impl Sessions {
             return;
         }
         if for_good || self.gone >= self.limits.gone {
+            self.bytes -= kept.record.cost();
             self.records.remove(&secret);
         } else {
             kept.gone_ms = Some(now_ms);
@@ -129,6 +142,12 @@ impl Sessions {
             .values()
             .filter(|kept| kept.gone_ms.is_some())
             .count();
+        self.bytes = self.records.values().map(|kept| kept.record.cost()).sum();
+    }
+
+    /// What they cost, bytes, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many are remembered, connected or not.
@@ -184,7 +203,7 @@ mod tests {
         sessions.part(ME, 0, false, 1_000);
         assert_eq!(sessions.claim(ME, Some("ada"), 1_101), None);
         sessions.tend(1_101);
-        assert!(sessions.is_empty());
+        assert!(sessions.is_empty() && sessions.bytes() == 0);
     }
 
     #[test]
@@ -194,9 +213,13 @@ mod tests {
         assert!(!sessions.keep(ME, record(0)));
         sessions.part(ME, 0, true, 0);
         assert_eq!(sessions.len(), 1);
-        assert!(sessions.keep(ME, record(1)));
+        let without_rooms = sessions.bytes();
+        let mut in_a_room = record(1);
+        in_a_room.rooms = vec![(RoomName::parse("a", 1).unwrap(), 0)];
+        assert!(sessions.keep(ME, in_a_room));
+        assert!(sessions.bytes() > without_rooms);
         sessions.part(ME, 1, true, 0);
-        assert!(sessions.is_empty());
+        assert!(sessions.is_empty() && sessions.bytes() == 0);
     }
 
     #[test]

@@ -364,6 +364,12 @@ impl Throttle {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// The events that wait.
+    pub fn events(&self) -> impl Iterator<Item = &Arc<Event>> {
+        let queues = self.waiting.values().flat_map(|waiting| waiting.queues.values());
+        queues.flat_map(|queue| queue.events.iter().map(|(_, event)| event))
+    }
 }
 
 /// All that waits under a key, merged: `None` if that cannot be done.

@@ -67,7 +67,9 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn sweep(&mut self, ctx: &mut Context<Self>) {
         let now_ms = self.now_ms();
         let wall_ms = self.deps.neighbours.bus.now_ms();
-        for peer in self.deps.hub.all() {
+        let peers = self.deps.hub.all();
+        self.weigh(&peers);
+        for peer in peers {
             if peer.cut_off_ms.get() <= now_ms {
                 peer.kill();
                 if matches!(peer.line, Line::Stream) {
@@ -79,6 +81,7 @@ impl<W: Wire> RoomRegistry<W> {
             if peer.grant_due_ms.get() <= wall_ms {
                 self.sweep_grant(&peer, wall_ms);
             }
+            self.sweep_outbox(&peer, now_ms);
             match &peer.line {
                 Line::Socket(_) => self.sweep_socket(&peer, now_ms),
                 // Its session knows what is due.

@@ -21,7 +21,7 @@ use crate::{
 use actix::{AsyncContext as _, Context, WrapFuture as _, fut::ActorFutureExt as _};
 use futures_util::future::FutureExt as _;
 use serde_json::value::RawValue;
-use std::{rc::Rc, sync::Arc};
+use std::{future::ready, rc::Rc, sync::Arc};
 use tokio::sync::oneshot;
 
 impl<W: Wire> RoomRegistry<W> {
@@ -109,8 +109,12 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    /// Publishes, behind the joins of the connection that wants it.
+    /// Publishes, behind the joins of the connection that wants it. Errors: the node is full.
     pub(super) fn publish(&self, publish: Publish) -> PortFuture<Result<Receipt, BusError>> {
+        if self.is_full() {
+            self.deps.hub.stats.refused.add(1);
+            return Box::pin(ready(Err(BusError::Full)));
+        }
         let Publish { draft, behind } = publish;
         let peer = behind.and_then(|key| self.deps.hub.peer(key));
         match peer.filter(|peer| !peer.pending.borrow().is_empty()) {

@@ -17,12 +17,14 @@ mod housekeeping;
 mod joining;
 mod putting_out;
 mod restoring;
+mod weighing;
 
 pub use restoring::{Claim, Newcomer, Restoring};
 
 use crate::{
     hub::Hub,
     logic::{event::Receipt, known::rfc3339, presence::SessionId, room_name::RoomName, throttle::Rules},
+    memory::{Memory, Share},
     messages::{
         Announce, Attach, Depart, Drain, EndSession, Enter, FromBus, Interest, Join, Leave, ListSessions,
         PeerKey, Publish, Recheck, SayInterest, SessionRow, Unwatch, Watch,
@@ -57,6 +59,8 @@ pub struct Settings {
     pub engine_ping_ms: u64,
     /// A stream that was silent for this long gets a comment line, milliseconds.
     pub comment_ms: u64,
+    /// While the node is full, a client may be behind for so long, milliseconds.
+    pub behind_ms: u64,
     /// A client hears so long before that its token expires, milliseconds.
     pub expiring_ms: i64,
     /// A room without members is unsubscribed from after this, milliseconds, so that flapping clients cost nothing.
@@ -72,6 +76,8 @@ pub struct Neighbours {
     pub bus: Arc<dyn Bus>,
     /// Whose grants still hold.
     pub gate: Arc<dyn Gate>,
+    /// What the node holds.
+    pub memory: Arc<Memory>,
     /// The bridge: here I am.
     pub attach: Recipient<Attach>,
     /// The bridge: what I want.
@@ -90,6 +96,8 @@ struct Deps<W: Wire> {
     hub: Rc<Hub<W>>,
     settings: Rc<Settings>,
     neighbours: Neighbours,
+    /// What it has told of its connections.
+    share: Share,
     behind: Arc<AtomicBool>,
     /// The life of the bus that the connections' positions belong to; `None` before the shard has begun.
     life: Option<crate::logic::position::Life>,
@@ -155,6 +163,7 @@ impl<W: Wire> RoomRegistry<W> {
             shard,
             hub,
             settings,
+            share: Share::of(neighbours.memory.clone()),
             neighbours,
             behind: Arc::default(),
             life: None,

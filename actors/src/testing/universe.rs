@@ -18,6 +18,7 @@ use crate::{
         restarts::Policy,
         ws,
     },
+    memory::Memory,
     messages::FromBus,
     peer::{Line, Peer},
     ports::{Bus, Gate, Inlet, ShardId, WallClock},
@@ -105,6 +106,7 @@ pub fn settings(name: &str) -> Settings {
         ping_timeout_ms: 20_000,
         engine_ping_ms: 20_000,
         comment_ms: 15_000,
+        behind_ms: 10_000,
         expiring_ms: 30_000,
         linger_ms: 1_000,
         new_session_id: next_session_id,
@@ -139,6 +141,8 @@ pub struct Plan {
     pub mailbox: usize,
     /// How many commands of a connection may be unanswered.
     pub commands_in_flight: usize,
+    /// What each node may hold, bytes; 0: no limit.
+    pub memory_bytes: u64,
     /// Who is let in.
     pub gate: Arc<dyn Gate>,
     /// What the shards are told.
@@ -155,6 +159,7 @@ impl Plan {
             answers_after: Duration::ZERO,
             mailbox: patient().mailbox,
             commands_in_flight: 256,
+            memory_bytes: 0,
             gate: Arc::new(OpenGate::default()),
             settings: settings("node"),
         }
@@ -229,11 +234,13 @@ impl Node {
             node: format!("node-{n}").into(),
             ..plan.settings.clone()
         });
+        let memory = Memory::new(plan.memory_bytes);
         let shard = |s| {
             let id = ShardId(n * 100 + s);
             let neighbours = Neighbours {
                 bus: port.clone(),
                 gate: plan.gate.clone(),
+                memory: memory.clone(),
                 attach: bridge.clone().recipient(),
                 interest: bridge.clone().recipient(),
             };

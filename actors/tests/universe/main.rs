@@ -11,6 +11,7 @@ mod catching_up;
 mod commands;
 mod faults;
 mod gate;
+mod memory;
 mod namespaces;
 mod player;
 mod polling;
