@@ -196,7 +196,7 @@ impl<W: Wire> SessionActor<W> {
             asked.push(match incoming {
                 Incoming::Text(text) => Input::Command(greenroom_v1::decode(text)),
                 Incoming::Ping(payload) => Input::Ping(ws::pong_frame(payload)),
-                Incoming::Pong(_) => return ControlFlow::Continue(()),
+                Incoming::Pong(_) => Input::Pong,
                 Incoming::Binary(_) => Input::Binary,
                 Incoming::Close { code, .. } => Input::Close(code),
             });
@@ -224,6 +224,8 @@ impl<W: Wire> SessionActor<W> {
         match input {
             Input::Command(Ok(command)) => self.command(command, ctx),
             Input::Command(Err((reference, fault))) => self.refuse(&fault, reference.as_deref()),
+            // It was heard of already, which is all that a pong says.
+            Input::Pong => {}
             Input::Ping(pong) => self.desk.hub.send(&self.peer, pong),
             Input::Binary => self
                 .desk
@@ -389,6 +391,7 @@ type Reference = Option<Box<RawValue>>;
 enum Input {
     Command(Result<Command, greenroom_v1::Misread>),
     Ping(bytes::Bytes),
+    Pong,
     Binary,
     Close(Option<u16>),
 }

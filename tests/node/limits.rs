@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::kit::http::{Answer, send};
-use crate::kit::raw::{self, HANDSHAKE, PING};
-use crate::kit::{Authority, Polling, Raw, Sio, Sse, TestNode, Ws, eventually};
+use crate::kit::raw::{self, HANDSHAKE, PING, PONG};
+use crate::kit::{Authority, Polling, Raw, Sio, Sse, TestNode, Ws, eventually, sio};
 
 const ROOM: &str = "agent:1";
 
@@ -230,17 +230,71 @@ async fn requests_of_an_address_that_come_too_fast_are_refused() {
 async fn a_flood_of_messages_ends_the_connection_that_sends_it() {
     let node = TestNode::with(|config| config.limits.messages_per_second = 20).await;
     let mut witness = node.joined(&[ROOM]).await;
-    for frame in [raw::text(r#"{"type":"ping"}"#), raw::frame(true, PING, b"")] {
-        let mut flood = Raw::websocket(node.address).await;
-        let mut sent = 0;
-        while sent < 100_000 && flood.try_send(&frame.repeat(10)).await {
-            sent += 10;
-        }
-        assert!(matches!(flood.close_code().await, Some(4003) | None));
+    let frames = [
+        raw::text(r#"{"type":"ping"}"#),
+        raw::frame(true, PING, b""),
+        raw::frame(true, PONG, b""),
+    ];
+    for frame in frames {
+        let mut socket = Raw::websocket(node.address).await;
+        flood(&mut socket, &frame).await;
+        assert!(matches!(socket.close_code().await, Some(4003) | None));
     }
-    assert_eq!(metric(&node, "greenroom_rate_limited_total").await, 2);
+    assert_eq!(metric(&node, "greenroom_rate_limited_total").await, 3);
     node.publish(ROOM, "note", 1).await;
     assert_eq!(witness.event().await["data"], 1);
+}
+
+/// Sends a frame again and again, until the node takes no more.
+async fn flood(socket: &mut Raw, frame: &[u8]) {
+    let mut sent = 0;
+    while sent < 100_000 && socket.try_send(&frame.repeat(10)).await {
+        sent += 10;
+    }
+}
+
+/// Who has not entered a namespace is nobody yet, and counts all the same.
+#[tokio::test]
+async fn a_flood_before_any_namespace_ends_the_session() {
+    let node = TestNode::with(|config| config.limits.messages_per_second = 20).await;
+    let handshake = sio::handshake("EIO=4&transport=websocket");
+    for frame in [
+        raw::text("3"),
+        raw::frame(true, PING, b""),
+        raw::frame(true, PONG, b""),
+    ] {
+        let mut socket = Raw::connect(node.address).await;
+        socket.send(handshake.as_bytes()).await;
+        socket.head().await;
+        flood(&mut socket, &frame).await;
+        assert!(matches!(socket.close_code().await, Some(1005) | None));
+    }
+    assert_eq!(metric(&node, "greenroom_rate_limited_total").await, 3);
+}
+
+/// A socket that is to take over from polling is ended, and the session goes on without it.
+#[tokio::test]
+async fn a_flood_on_a_socket_that_is_to_take_over_ends_it() {
+    let node = TestNode::with(|config| config.limits.messages_per_second = 20).await;
+    let (polling, _) = Polling::enter(&node.http).await;
+    let query = format!("EIO=4&transport=websocket&sid={}", polling.sid);
+    for (at, frame) in [raw::frame(true, PING, b""), raw::frame(true, PONG, b"")]
+        .iter()
+        .enumerate()
+    {
+        let mut socket = Raw::connect(node.address).await;
+        socket.send(sio::handshake(&query).as_bytes()).await;
+        socket.head().await;
+        flood(&mut socket, frame).await;
+        assert!(matches!(socket.close_code().await, Some(1005) | None));
+        let limited = metric(&node, "greenroom_rate_limited_total").await;
+        assert_eq!(limited, at as u64 + 1);
+    }
+    eventually("it to be let in again", || async {
+        polling.post("420[\"join\",\"agent:1\"]").await.status == 200
+    })
+    .await;
+    assert!(polling.packets().await[0].starts_with("430[{\"ok\":true"));
 }
 
 #[tokio::test]

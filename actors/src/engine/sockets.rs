@@ -67,6 +67,7 @@ enum Frame {
     Text(String),
     Binary(Bytes),
     Ping(Bytes),
+    Pong,
     Close(Option<u16>),
 }
 
@@ -197,7 +198,7 @@ impl<W: Wire> EngineActor<W> {
                 Err(_) => self.input(Input::Malformed(source), ctx),
             },
             Frame::Binary(bytes) => self.packet(source, &Packet::Binary(Cow::Borrowed(bytes)), ctx),
-            Frame::Ping(_) | Frame::Close(_) => {}
+            Frame::Ping(_) | Frame::Pong | Frame::Close(_) => {}
         }
     }
 
@@ -215,22 +216,27 @@ impl<W: Wire> EngineActor<W> {
             let mut heard = None;
             if candidate.early.is_empty() {
                 let decoder = &mut candidate.decoder;
-                match desk
-                    .hub
-                    .read_once(&wire, task, |bytes| heard = Some(decode(decoder, bytes)))
-                {
+                let hear = |bytes: &mut [u8]| heard = Some((bytes.len(), decode(decoder, bytes)));
+                match desk.hub.read_once(&wire, task, hear) {
                     Poll::Pending => return,
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return self.lose(link, ctx),
                 }
             } else {
                 let mut early = std::mem::take(&mut candidate.early);
-                heard = Some(decode(&mut candidate.decoder, &mut early));
+                heard = Some((early.len(), decode(&mut candidate.decoder, &mut early)));
             }
             // It may become the session's only one within the next frames.
             drop(wire);
-            let Some((frames, fed)) = heard else { continue };
+            let Some((bytes, (frames, fed))) = heard else {
+                continue;
+            };
+            let mut pace = self.keep_pace(0, bytes);
             for frame in frames {
+                pace = pace.and_then(|()| self.keep_pace(1, 0));
+                if pace.is_err() {
+                    break;
+                }
                 if self.has_taken_over(link) {
                     self.frame(&frame, ctx);
                 } else if let Frame::Close(_) = frame {
@@ -239,6 +245,9 @@ impl<W: Wire> EngineActor<W> {
                     self.message(Source::Socket(link), &frame, ctx);
                 }
             }
+            if let Err(too_fast) = pace {
+                return self.outpaced(link, too_fast, ctx);
+            }
             match fed {
                 Ok(()) => {}
                 Err(violation) if self.has_taken_over(link) => return self.violated(violation, ctx),
@@ -246,6 +255,16 @@ impl<W: Wire> EngineActor<W> {
             }
         }
         task.waker().wake_by_ref();
+    }
+
+    /// Too much comes on a socket that is to take over, or has just done so.
+    fn outpaced(&mut self, link: Link, too_fast: TooFast, ctx: &mut Context<Self>) {
+        if self.has_taken_over(link) {
+            self.desk.hub.too_fast(&self.peer, too_fast);
+            return self.input(Input::SocketFailed(link), ctx);
+        }
+        self.desk.hub.stats.rate_limited.add(1);
+        self.lose(link, ctx);
     }
 
     /// Whether this socket carries the session.
@@ -321,7 +340,7 @@ fn decode(decoder: &mut Decoder, bytes: &mut [u8]) -> (Vec<Frame>, Result<(), Vi
             Incoming::Text(text) => Frame::Text(text.to_owned()),
             Incoming::Binary(bytes) => Frame::Binary(Bytes::copy_from_slice(bytes)),
             Incoming::Ping(payload) => Frame::Ping(Bytes::copy_from_slice(payload)),
-            Incoming::Pong(_) => return ControlFlow::Continue(()),
+            Incoming::Pong(_) => Frame::Pong,
             Incoming::Close { code, .. } => Frame::Close(code),
         });
         ControlFlow::Continue(())

@@ -45,7 +45,7 @@ impl Rate {
 /// What one connection may send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages, pings among them; pongs count by their bytes only.
+    /// Messages, pings and pongs among them.
     pub messages: Rate,
     /// Bytes.
     pub bytes: Rate,
