@@ -389,6 +389,7 @@ fn site(
     Site {
         node: parts.settings.node.clone(),
         parts,
+        head_bytes: config.limits.head_bytes,
         body_bytes: config.limits.body_bytes,
         connections: config.limits.connections as u64,
         tls,

@@ -86,6 +86,8 @@ pub(super) const RULES: &[Rule] = &[
     rule("limits.frame_bytes", Number(128, GIB)),
     rule("limits.message_bytes", Number(128, GIB)),
     rule("limits.event_bytes", Number(128, GIB)),
+    // The HTTP server takes no more.
+    rule("limits.head_bytes", Number(KIB, 128 * KIB)),
     rule("limits.body_bytes", Number(128, GIB)),
     rule("limits.rooms_per_connection", Number(1, 100_000)),
     rule("limits.rooms_per_event", Number(1, 1_000)),

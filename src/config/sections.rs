@@ -141,6 +141,8 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Bytes in one event; at most a quarter of `rooms.outbox_bytes`.
     pub event_bytes: usize,
+    /// Bytes in the head of an HTTP request: its address and its fields.
+    pub head_bytes: usize,
     /// Bytes in the body of an HTTP request.
     pub body_bytes: usize,
     /// Rooms one connection may be in.
@@ -170,6 +172,8 @@ impl Default for Limits {
             frame_bytes: 262_144,
             message_bytes: 262_144,
             event_bytes: 262_144,
+            // As long as an address can be: a stream may name hundreds of rooms.
+            head_bytes: 65_536,
             body_bytes: 1_048_576,
             rooms_per_connection: 256,
             rooms_per_event: 16,

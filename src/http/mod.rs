@@ -5,6 +5,7 @@ mod auth;
 mod client;
 mod error;
 mod events;
+mod head;
 mod lent;
 mod ops;
 mod origins;
@@ -60,6 +61,8 @@ pub struct Site {
     pub parts: ThreadParts,
     /// The node's name.
     pub node: Arc<str>,
+    /// The largest head of a request, bytes.
+    pub head_bytes: usize,
     /// The largest request body, bytes.
     pub body_bytes: usize,
     /// Connections (WebSocket and streams) the node takes.
@@ -199,6 +202,7 @@ fn app(
         .app_data(ThinData(site.clients.clone()))
         .wrap(actix_web::middleware::from_fn(auth::check))
         .wrap(actix_web::middleware::from_fn(origins::check))
+        .wrap(actix_web::middleware::from_fn(head::check))
         .wrap(actix_web::middleware::from_fn(client::pace))
         .wrap(actix_web::middleware::from_fn(error::in_our_words))
         .wrap(origins::cors(site.origins.clone()))

@@ -227,6 +227,36 @@ async fn requests_of_an_address_that_come_too_fast_are_refused() {
 }
 
 #[tokio::test]
+async fn a_head_over_the_limit_is_refused_and_the_connection_goes_on() {
+    let node = TestNode::with(|config| config.limits.head_bytes = 2_000).await;
+    let mut raw = Raw::connect(node.address).await;
+    // The address, and "host: test\r\n" and "x: \r\n" beside the filler, are 23 bytes.
+    for (filler, status) in [(1_977, "200"), (1_978, "431"), (0, "200")] {
+        let fields = format!("host: test\r\nx: {}", "y".repeat(filler));
+        let request = format!("GET /livez HTTP/1.1\r\n{fields}\r\n\r\n");
+        raw.send(request.as_bytes()).await;
+        let head = raw.head().await;
+        assert_eq!(head.split(' ').nth(1), Some(status), "{filler}: {head}");
+        let length = head.split_once("content-length: ").unwrap().1;
+        let length = length.split("\r\n").next().unwrap().parse().unwrap();
+        let body = raw.take(length).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(
+            body["error"]["code"] == "head_too_large",
+            status == "431",
+            "{body}"
+        );
+    }
+    let long = format!("/v1/rooms?prefix={}", "x".repeat(2_000));
+    node.http.get(&long).await.error(431, "head_too_large");
+    let mut raw = Raw::connect(node.address).await;
+    let field = format!("host: test\r\nx: {}\r\n", "y".repeat(2_000));
+    raw.send(HANDSHAKE.replace("host: test\r\n", &field).as_bytes())
+        .await;
+    assert!(raw.head().await.starts_with("HTTP/1.1 431 "));
+}
+
+#[tokio::test]
 async fn a_flood_of_messages_ends_the_connection_that_sends_it() {
     let node = TestNode::with(|config| config.limits.messages_per_second = 20).await;
     let mut witness = node.joined(&[ROOM]).await;

@@ -87,6 +87,7 @@ catalogue! {
     PayloadInvalid      "payload_invalid"        422 false "A known event's payload does not hold; details name the field.";
     TooManyRooms        "too_many_rooms"         422 false "More rooms than an event or a connection may have.";
     UpgradeRequired     "upgrade_required"       426 false "This path speaks WebSocket only.";
+    HeadTooLarge        "head_too_large"         431 false "The request's head is over the limit (limits.head_bytes).";
     RateLimited         "rate_limited"           429 true  "This address has too much open, or too much came from it too fast; try again after the time given.";
     Internal            "internal"               500 true  "A bug; it was logged.";
     Overloaded          "overloaded"             503 true  "The node is at a limit; try again after the time given.";
