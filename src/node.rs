@@ -42,8 +42,6 @@ use crate::shards::{EngineSessions, Shards, SocketIoParts, ThreadParts};
 const PACKETS_A_POST: usize = 10_000;
 /// Attachments of one packet, as in the stock server.
 const ATTACHMENTS_A_PACKET: u32 = 10;
-/// Answers of one client that an embedding program may wait for.
-const ACKS_A_CLIENT: usize = 1_024;
 /// Seconds' worth of connections that an address may open at once: all clients behind one address come back together
 /// after a cut.
 const HANDSHAKES_AT_ONCE_SECONDS: u64 = 10;
@@ -461,33 +459,34 @@ fn thread_parts(
         },
         commands_in_flight: config.limits.commands_in_flight,
         clock: wall_clock(),
-        socket_io: socket_io_parts(&config.socketio),
+        socket_io: socket_io_parts(config),
         engine_sessions: EngineSessions::default(),
         extensions: Extensions::default(),
         shards: shards.clone(),
     }
 }
 
-fn socket_io_parts(config: &sections::SocketIo) -> SocketIoParts {
+fn socket_io_parts(config: &Config) -> SocketIoParts {
+    let socketio = &config.socketio;
     let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
     SocketIoParts {
         timing: Timing {
-            ping_interval_ms: ms(config.ping_interval_ms),
-            ping_timeout_ms: ms(config.ping_timeout_ms),
-            upgrade_timeout_ms: ms(config.upgrade_timeout_ms),
+            ping_interval_ms: ms(socketio.ping_interval_ms),
+            ping_timeout_ms: ms(socketio.ping_timeout_ms),
+            upgrade_timeout_ms: ms(socketio.upgrade_timeout_ms),
             ..Timing::default()
         },
         payload: payload::Limits {
-            bytes: config.max_payload_bytes,
+            bytes: socketio.max_payload_bytes,
             packets: PACKETS_A_POST,
         },
         packets: socket_io::Limits {
             attachments: ATTACHMENTS_A_PACKET,
-            attachment_bytes: config.max_payload_bytes,
+            attachment_bytes: socketio.max_payload_bytes,
         },
-        connect_timeout_ms: config.connect_timeout_ms,
-        recovery: config.recovery == sections::Recovery::On,
-        acks: ACKS_A_CLIENT,
+        connect_timeout_ms: socketio.connect_timeout_ms,
+        recovery: socketio.recovery == sections::Recovery::On,
+        acks: config.limits.acks_in_flight,
     }
 }
 

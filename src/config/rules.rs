@@ -92,6 +92,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("limits.rooms_per_connection", Number(1, 100_000)),
     rule("limits.rooms_per_event", Number(1, 1_000)),
     rule("limits.commands_in_flight", Number(1, 100_000)),
+    rule("limits.acks_in_flight", Number(1, 100_000)),
     rule("limits.mailbox", Number(1, 1_000_000)),
     rule(
         "http.origins",

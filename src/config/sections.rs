@@ -151,6 +151,8 @@ pub struct Limits {
     pub rooms_per_event: usize,
     /// Commands of one connection that wait for their answer.
     pub commands_in_flight: usize,
+    /// Answers of one client of Socket.IO, in one namespace, that an embedding program waits for.
+    pub acks_in_flight: usize,
     /// Messages that may wait for one actor.
     pub mailbox: usize,
 }
@@ -178,6 +180,7 @@ impl Default for Limits {
             rooms_per_connection: 256,
             rooms_per_event: 16,
             commands_in_flight: 256,
+            acks_in_flight: 1_024,
             mailbox: 4_096,
         }
     }

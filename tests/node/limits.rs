@@ -1,11 +1,21 @@
 //! What one client address, one connection and the node may have: reached, refused with a word, and nobody else minds.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::FutureExt as _;
+use greenroom::actors::logic::engine_io::Reason;
+use greenroom::actors::ports::Wire;
+use greenroom::actors::socket_io::{Asked, EmitError, Handler, Socket, Work};
+use greenroom::extensions::{Extensions, HandlerOf};
+use greenroom::node::embedded_bus;
 use reqwest::Method;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::kit::http::{Answer, send};
 use crate::kit::raw::{self, HANDSHAKE, PING, PONG};
-use crate::kit::{Authority, Polling, Raw, Sio, Sse, TestNode, Ws, eventually, sio};
+use crate::kit::{Authority, Polling, Raw, Sio, Sse, TestNode, Ws, config, eventually, sio};
 
 const ROOM: &str = "agent:1";
 
@@ -376,4 +386,56 @@ async fn a_client_of_socket_io_that_sends_too_much_is_cut_off_or_refused() {
     assert_eq!(post().await.status, 200);
     post().await.error(429, "rate_limited");
     eventually("it to be let in again", || async { post().await.status == 200 }).await;
+}
+
+/// A namespace that asks its client once for each event, and tells it what became of the questions.
+struct Asks;
+
+impl<W: Wire> Handler<W> for Asks {
+    fn connect(&self, socket: Rc<Socket<W>>, _: Option<Box<RawValue>>) -> Work {
+        socket.accept("me");
+        None
+    }
+
+    fn event(&self, socket: Rc<Socket<W>>, _: Asked) -> Work {
+        // The shard counts from its start: sooner than this nobody hears that there is no answer.
+        let answer = socket.emit_with_ack("question", "[]", u64::MAX);
+        let tells = async move {
+            match answer.await {
+                Ok(answer) => socket.emit("answered", answer.get()),
+                Err(EmitError::TooMany) => socket.emit("too many", "[]"),
+                Err(EmitError::NoAnswer) => {}
+            }
+        };
+        Some(tells.boxed_local())
+    }
+
+    fn disconnect(&self, _: &Rc<Socket<W>>, _: Reason) -> Work {
+        None
+    }
+}
+
+#[tokio::test]
+async fn a_program_waits_for_no_more_answers_of_a_client_than_may_be() {
+    let mut config = config();
+    config.limits.acks_in_flight = 2;
+    let bus = embedded_bus(&config);
+    let asks: HandlerOf = Arc::new(|_| Rc::new(Asks));
+    let extensions = Extensions {
+        namespaces: vec![("/asks".into(), asks)],
+        ..Extensions::default()
+    };
+    let node = TestNode::extended(config, bus, extensions).await;
+    let mut client = Sio::open(node.address).await;
+    client.send("40/asks,").await;
+    assert_eq!(client.packet().await, "40/asks,{\"sid\":\"me\"}");
+    for expected in ["20[\"question\"]", "21[\"question\"]", "2[\"too many\"]"] {
+        client.send("42/asks,[\"go\"]").await;
+        let packet = client.packet().await;
+        assert_eq!(packet.replacen("/asks,", "", 1), format!("4{expected}"));
+    }
+    client.send("43/asks,1[7]").await;
+    assert_eq!(client.packet().await, "42/asks,[\"answered\",7]");
+    client.send("42/asks,[\"go\"]").await;
+    assert_eq!(client.packet().await, "42/asks,2[\"question\"]");
 }
