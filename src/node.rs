@@ -42,9 +42,9 @@ use crate::shards::{EngineSessions, Shards, SocketIoParts, ThreadParts};
 const PACKETS_A_POST: usize = 10_000;
 /// Attachments of one packet, as in the stock server.
 const ATTACHMENTS_A_PACKET: u32 = 10;
-/// Seconds' worth of connections that an address may open at once: all clients behind one address come back together
-/// after a cut.
-const HANDSHAKES_AT_ONCE_SECONDS: u64 = 10;
+/// Seconds' worth of connections that an address may open, and of history that it may be given, at once: all clients
+/// behind one address come back together after a cut.
+const AT_ONCE_SECONDS: u64 = 10;
 /// How often draining looks whether everybody has gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long the node's threads may take to begin.
@@ -409,8 +409,9 @@ fn caller_limits(limits: &sections::Limits) -> callers::Limits {
         all_sockets: count(limits.sockets),
         open: count(limits.connections_per_address),
         waiting: count(limits.streams_per_address),
-        handshakes: Rate::new(limits.handshakes_per_second, HANDSHAKES_AT_ONCE_SECONDS),
+        handshakes: Rate::new(limits.handshakes_per_second, AT_ONCE_SECONDS),
         requests: Rate::new(limits.requests_per_second, 1),
+        replays: Rate::new(limits.replay_bytes_per_second, AT_ONCE_SECONDS),
     }
 }
 

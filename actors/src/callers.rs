@@ -73,6 +73,8 @@ pub struct Limits {
     pub handshakes: Rate,
     /// How fast it may ask.
     pub requests: Rate,
+    /// How many bytes of history it may be given.
+    pub replays: Rate,
 }
 
 /// Which limit stands in the way.
@@ -93,6 +95,9 @@ pub enum Refused {
     /// Of the address: how fast it asks.
     #[error("this address sends requests too fast (limits.requests_per_second)")]
     Requests,
+    /// Of the address: how much history it is given.
+    #[error("this address has been given too much history (limits.replay_bytes_per_second)")]
+    Replays,
 }
 
 /// A client's network, and what it has open.
@@ -103,6 +108,7 @@ pub struct Caller {
     /// Until when its connections and requests are paid for, nanoseconds since the node began.
     connected_ns: AtomicU64,
     asked_ns: AtomicU64,
+    replayed_ns: AtomicU64,
     node: Arc<Shared>,
 }
 
@@ -128,13 +134,29 @@ impl Caller {
 
     /// It sends a request.
     pub fn ask(&self) -> Result<(), Refused> {
-        let is_let = self.pay(&self.asked_ns, self.node.limits.requests);
+        let is_let = self.pay(&self.asked_ns, self.node.limits.requests, 1);
         is_let.then_some(()).ok_or(Refused::Requests)
     }
 
-    fn pay(&self, paid: &AtomicU64, rate: Rate) -> bool {
+    /// Whether it may be given history now: how much that is, [`replayed`](Self::replayed) tells afterwards.
+    pub fn may_replay(&self) -> Result<(), Refused> {
+        let is_let = self.pay(&self.replayed_ns, self.node.limits.replays, 0);
+        is_let.then_some(()).ok_or(Refused::Replays)
+    }
+
+    /// It was given so much history, bytes.
+    pub fn replayed(&self, bytes: usize) {
         let now_ns = self.node.now_ns();
-        let pay = |paid| rate.admit(paid, now_ns, 1);
+        let charge = |paid| Some(self.node.limits.replays.charge(paid, now_ns, bytes as u64));
+        // It always has something to put in the place of what was there.
+        let _ = self
+            .replayed_ns
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, charge);
+    }
+
+    fn pay(&self, paid: &AtomicU64, rate: Rate, amount: u64) -> bool {
+        let now_ns = self.node.now_ns();
+        let pay = |paid| rate.admit(paid, now_ns, amount);
         paid.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pay)
             .is_ok()
     }
@@ -142,7 +164,8 @@ impl Caller {
     /// Whether nothing would be lost by forgetting it.
     fn is_forgettable(self: &Arc<Self>, now_ns: u64) -> bool {
         let paid = |until: &AtomicU64| until.load(Ordering::Relaxed) <= now_ns;
-        Arc::strong_count(self) == 1 && paid(&self.connected_ns) && paid(&self.asked_ns)
+        let all = [&self.connected_ns, &self.asked_ns, &self.replayed_ns];
+        Arc::strong_count(self) == 1 && all.into_iter().all(paid)
     }
 }
 
@@ -226,7 +249,7 @@ impl Callers {
         if is_proxy {
             return Ok(Socket::of(&caller));
         }
-        if !caller.pay(&caller.connected_ns, limits.handshakes) {
+        if !caller.pay(&caller.connected_ns, limits.handshakes, 1) {
             return Err(Refused::Handshakes);
         }
         Socket::take(&caller)
@@ -250,6 +273,7 @@ impl Callers {
             open: Default::default(),
             connected_ns: AtomicU64::new(0),
             asked_ns: AtomicU64::new(0),
+            replayed_ns: AtomicU64::new(0),
             node: self.shared.clone(),
         });
         table.callers.insert(network, caller.clone());
@@ -361,6 +385,29 @@ mod tests {
         assert_eq!((caller.ask(), caller.ask()), (Ok(()), Err(Refused::Requests)));
         tokio::time::advance(std::time::Duration::from_secs(1)).await;
         assert_eq!((connect("2001:db8::3", false), caller.ask()), (Ok(()), Ok(())));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_was_given_too_much_history_waits_for_more() {
+        let limits = Limits {
+            replays: Rate::new(100, 10),
+            ..Limits::default()
+        };
+        let callers = callers(limits);
+        let caller = callers.get(address("192.0.2.1"));
+        let pages: Vec<_> = (0..4)
+            .map(|_| {
+                let may = caller.may_replay();
+                caller.replayed(400);
+                may
+            })
+            .collect();
+        assert_eq!(pages, [Ok(()), Ok(()), Ok(()), Err(Refused::Replays)]);
+        assert_eq!(callers.get(address("192.0.2.2")).may_replay(), Ok(()));
+        tokio::time::advance(std::time::Duration::from_millis(5_999)).await;
+        assert_eq!(caller.may_replay(), Err(Refused::Replays));
+        tokio::time::advance(std::time::Duration::from_millis(1)).await;
+        assert_eq!(caller.may_replay(), Ok(()));
     }
 
     #[tokio::test(start_paused = true)]

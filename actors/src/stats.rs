@@ -57,6 +57,7 @@ stats! {
     merged counter "Events that went out merged into another.";
     throttled counter "Events that had to wait for the throttle.";
     replayed counter "Events given from the history.";
+    replays_delayed counter "Times a connection had to wait for history because its address was given too much of it.";
     resumes counter "Joins with a position.";
     resumes_incomplete counter "Joins with a position to which the history did not reach back.";
     slow_clients counter "Connections closed because they read too slowly.";

@@ -81,6 +81,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("limits.streams_per_address", Number(0, 10_000_000)),
     rule("limits.handshakes_per_second", Number(0, 1_000_000)),
     rule("limits.requests_per_second", Number(0, 10_000_000)),
+    rule("limits.replay_bytes_per_second", Number(0, 1_024 * GIB)),
     rule("limits.messages_per_second", Number(0, 10_000_000)),
     rule("limits.inbound_bytes_per_second", Number(0, 1_024 * GIB)),
     rule("limits.frame_bytes", Number(128, GIB)),

@@ -131,6 +131,9 @@ pub struct Limits {
     pub handshakes_per_second: u64,
     /// HTTP requests of one client address a second, handshakes of WebSockets among them. 0: no limit.
     pub requests_per_second: u64,
+    /// Bytes of history that one client address may be given a second, ten seconds' worth of them at once; each page
+    /// counts as 4 KiB and each of its rooms as 1 KiB more. 0: no limit.
+    pub replay_bytes_per_second: u64,
     /// Messages of one connection a second. 0: no limit.
     pub messages_per_second: u64,
     /// Bytes of one connection a second. 0: no limit.
@@ -169,6 +172,7 @@ impl Default for Limits {
             streams_per_address: 5_000,
             handshakes_per_second: 2_000,
             requests_per_second: 10_000,
+            replay_bytes_per_second: 67_108_864,
             messages_per_second: 10_000,
             inbound_bytes_per_second: 67_108_864,
             frame_bytes: 262_144,

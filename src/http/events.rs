@@ -17,6 +17,7 @@ use std::sync::Arc;
 use utoipa::IntoParams;
 
 use super::ApiError;
+use super::client::Client;
 use super::lent::LentBody;
 use super::shapes::{
     Body, ErrorShape, Here, HistoryPage, PublishBody, Published, Query, read_json, receipt_json,
@@ -130,11 +131,13 @@ pub struct HistoryQuery {
         (status = 200, description = "A part of the history", body = HistoryPage),
         (status = 400, description = "`position_invalid`, `room_name_invalid`", body = ErrorShape),
         (status = 410, description = "`history_gone`: it no longer reaches back to `since`", body = ErrorShape),
+        (status = 429, description = "`rate_limited`: this address was given too much history", body = ErrorShape),
         (status = 503, description = "`overloaded`: the node is full", body = ErrorShape),
     ),
 )]
 pub async fn history(
     here: Here,
+    client: Client,
     room: Path<String>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<HttpResponse, ApiError> {
@@ -142,6 +145,7 @@ pub async fn history(
     here.may(Action::Read(&room))?;
     // It may come to megabytes, and its client may take its time.
     here.check_room()?;
+    here.may_replay(&client)?;
     let bus = &here.thread.desk.bus;
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
@@ -169,6 +173,7 @@ pub async fn history(
         bytes_max: PAGE_BYTES,
     };
     let page = bus.read(read).await.map_err(|error| bus_fault(&error))?;
+    client.caller.replayed(page.cost(1));
     if since.is_some() && !page.whole {
         return Err(gone().into());
     }

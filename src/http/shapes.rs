@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix_web::http::header;
 use actix_web::web::Bytes;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
-use greenroom_actors::callers::{Held, Session};
+use greenroom_actors::callers::{Held, Refused, Session};
 use greenroom_actors::gate::{Caller, Standing, nobody};
 use greenroom_actors::logic::access::{Action, Grant};
 use greenroom_actors::logic::event::Receipt;
@@ -98,10 +98,17 @@ impl Here {
 
     /// One thing more that a client has open, if it may.
     pub fn take<const KIND: usize>(&self, client: &Client) -> Result<Held<KIND>, ApiError> {
-        Held::take(&client.caller).map_err(|refused| {
-            self.thread.desk.hub.stats.refused.add(1);
-            turn_away::fault(refused).into()
-        })
+        Held::take(&client.caller).map_err(|refused| self.refuse(refused))
+    }
+
+    /// Whether a client may be given history now.
+    pub fn may_replay(&self, client: &Client) -> Result<(), ApiError> {
+        client.caller.may_replay().map_err(|refused| self.refuse(refused))
+    }
+
+    fn refuse(&self, refused: Refused) -> ApiError {
+        self.thread.desk.hub.stats.refused.add(1);
+        turn_away::fault(refused).into()
     }
 
     /// Whether the request may do this. Errors: `forbidden`, `unauthenticated`.

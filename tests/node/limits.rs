@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::kit::http::{Answer, send};
 use crate::kit::raw::{self, HANDSHAKE, PING, PONG};
-use crate::kit::{Authority, Polling, Raw, Sio, Sse, TestNode, Ws, config, eventually, sio};
+use crate::kit::{Authority, Polling, Raw, Sio, Sse, TestNode, Ws, config, eventually, numbers, sio};
 
 const ROOM: &str = "agent:1";
 
@@ -232,6 +232,54 @@ async fn requests_of_an_address_that_come_too_fast_are_refused() {
     );
     eventually("it to be let in again", || async {
         ask(&node, "/livez", "192.0.2.1").await.status == 200
+    })
+    .await;
+}
+
+/// Three megabytes of history, of which two and a half may be read at once, and a quarter a second.
+#[tokio::test]
+async fn who_reads_too_much_history_waits_or_is_refused() {
+    const EVENTS: u64 = 60;
+    let node = TestNode::with(|config| {
+        config.http.trusted_proxies = "127.0.0.1".into();
+        config.limits.replay_bytes_per_second = 256 << 10;
+        // How often who waits is looked at: each time a quarter of this has passed.
+        config.sse.comment_ms = 400;
+    })
+    .await;
+    let mut ws = node.ws().await;
+    let oldest = ws.join(&[ROOM], None).await["position"].clone();
+    let filler = "x".repeat(50 << 10);
+    for number in 0..EVENTS {
+        node.publish(ROOM, "note", json!({"n": number, "filler": filler}))
+            .await;
+    }
+    let mut back = node.ws().await;
+    back.join(&[ROOM], oldest.as_str()).await;
+    assert!(
+        numbers(&back.events(EVENTS as usize).await)
+            .into_iter()
+            .eq(0..EVENTS)
+    );
+    assert!(metric(&node, "greenroom_replays_delayed_total").await > 0);
+    let path = format!("/v1/rooms/{ROOM}/events?limit=1");
+    let mut pages = 0;
+    let refused = loop {
+        let page = node.http.get(&path).await;
+        if page.status != 200 {
+            break page.error(429, "rate_limited");
+        }
+        pages += 1;
+        assert!(pages < 10_000, "none is refused");
+    };
+    let message = refused["message"].as_str().unwrap();
+    assert!(message.contains("limits.replay_bytes_per_second"), "{message}");
+    let page = ask(&node, &path, "192.0.2.2").await.ok();
+    assert_eq!(numbers(page["events"].as_array().unwrap()), [0]);
+    node.publish(ROOM, "note", EVENTS).await;
+    assert_eq!(numbers(&[back.event().await]), [EVENTS]);
+    eventually("it to be let in again", || async {
+        node.http.get(&path).await.status == 200
     })
     .await;
 }

@@ -83,6 +83,18 @@ pub struct Page {
     pub whole: bool,
 }
 
+/// What reading a page costs beside its payloads, as if it were bytes: to begin with, and to look at each room.
+const PAGE_COSTS: usize = 4 << 10;
+const ROOM_COSTS: usize = 1 << 10;
+
+impl Page {
+    /// What it has cost to read it from so many rooms, bytes: so that who reads nothing again and again pays too.
+    pub fn cost(&self, rooms: usize) -> usize {
+        let payloads = self.events.iter().map(|event| event.payload.json().len());
+        PAGE_COSTS + rooms * ROOM_COSTS + payloads.sum::<usize>()
+    }
+}
+
 #[derive(Default)]
 struct RoomLog {
     kept: VecDeque<Kept>,

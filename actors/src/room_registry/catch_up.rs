@@ -87,6 +87,17 @@ impl<W: Wire> RoomRegistry<W> {
             && !peer.catch_up.borrow().as_deref().is_none_or(is_reading)
             && peer.bytes() <= peer.low_water()
             && self.throttled_bytes(peer) <= self.deps.settings.rules.wait_bytes / 2
+            && self.may_replay(peer)
+    }
+
+    /// Whether its client's address may be given more of the history now. If not, the sweep tries again.
+    fn may_replay(&self, peer: &Peer<W>) -> bool {
+        let caller = peer.caller.as_ref().map(|session| session.caller());
+        let may = caller.is_none_or(|caller| caller.may_replay().is_ok());
+        if !may {
+            self.deps.hub.stats.replays_delayed.add(1);
+        }
+        may
     }
 
     fn throttled_bytes(&self, peer: &Peer<W>) -> usize {
@@ -123,6 +134,9 @@ impl<W: Wire> RoomRegistry<W> {
     ) -> bool {
         // The bus is away: the shard is attached again when it is back, and the sweep tries again anyway.
         let Ok(page) = page else { return false };
+        if let Some(session) = &peer.caller {
+            session.caller().replayed(page.cost(peer.rooms.borrow().len()));
+        }
         if self.is_lost(peer, page) {
             self.cannot_restore(peer, page.head, ctx);
             return false;
