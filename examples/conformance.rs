@@ -13,7 +13,7 @@ use greenroom::actors::ports::Wire;
 use greenroom::actors::socket_io::{Asked, Handler, Socket, Work};
 use greenroom::actors::speaker::{Client, Speaker};
 use greenroom::config::Config;
-use greenroom::extensions::{Extensions, HandlerOf};
+use greenroom::extensions::{EngineDoor, Extensions, HandlerOf};
 use greenroom::ids;
 use greenroom::node::{Node, embedded_bus};
 use serde_json::value::RawValue;
@@ -93,7 +93,11 @@ pub fn extensions() -> Extensions {
     let namespaces = ["/", "/custom"].map(|name| (name.to_owned(), mirror.clone()));
     Extensions {
         namespaces: namespaces.into(),
-        engines: vec![("/engine.io/".into(), Arc::new(|_| Box::new(Echo)))],
+        engines: vec![EngineDoor {
+            path: "/engine.io/".into(),
+            begins: Arc::new(|_| Box::new(Echo)),
+            is_open: false,
+        }],
         sockets: vec![("/echo".into(), Arc::new(|_| Box::new(Echo)))],
     }
 }

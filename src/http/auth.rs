@@ -42,7 +42,8 @@ pub async fn check(
     next.call(request).await
 }
 
-/// Whether nobody has to show anything for this. Whoever knocks at a door of Engine.IO is asked when he enters.
+/// Whether nobody has to show anything for this. Whoever knocks at a door of Engine.IO is asked when he opens a session, or
+/// enters a namespace.
 fn is_open(site: &Site, request: &HttpRequest) -> bool {
     let path = request.path();
     OPEN.contains(&path) || site.engine_paths().any(|door| is_door(door, path)) || {
@@ -121,6 +122,23 @@ pub fn standing_of(here: &Here, request: &HttpRequest) -> Option<Standing> {
     };
     let desk = &here.thread.desk;
     Some(desk.gate.admit(Some(&token), (desk.clock)()).map_err(Box::new))
+}
+
+/// What whoever opens a session of Engine.IO may do by the token that he shows. Errors: `unauthenticated`.
+pub fn admitted(here: &Here, request: &HttpRequest) -> Result<Arc<Grant>, ApiError> {
+    let desk = &here.thread.desk;
+    let nothing = || desk.gate.admit(None, (desk.clock)()).map_err(Box::new);
+    let standing = standing_of(here, request).unwrap_or_else(nothing);
+    standing.map_err(|fault| {
+        desk.gate.refused(&Refusal {
+            fault: &fault,
+            surface: "http",
+            address: address_of(request),
+            subject: None,
+            action: None,
+        });
+        ApiError(*fault)
+    })
 }
 
 fn bearer(headers: &HeaderMap) -> Result<Option<String>, Fault> {

@@ -41,7 +41,7 @@ use tokio::time::Instant;
 use crate::adapters::tls::Certificates;
 use crate::auth::Guard;
 use crate::config::{Config, sections};
-use crate::extensions::Extensions;
+use crate::extensions::{EngineDoor, Extensions};
 use crate::shards::{Thread, ThreadParts};
 use accept::Accept;
 
@@ -95,7 +95,7 @@ impl Site {
         let others = self.parts.extensions.engines.iter();
         [SOCKET_IO]
             .into_iter()
-            .chain(others.map(|(path, _)| path.as_str()))
+            .chain(others.map(|door| door.path.as_str()))
     }
 }
 
@@ -158,18 +158,17 @@ fn routes(config: &mut web::ServiceConfig) {
 
 /// The doors of Engine.IO: that of Socket.IO, and those of an embedding program; and its plain WebSockets.
 fn engine_routes(config: &mut web::ServiceConfig, extensions: &Extensions) {
-    let socket_io: socketio::Begins = Arc::new(socketio::socket_io);
-    let doors = [(SOCKET_IO, &socket_io)].into_iter();
-    for (path, begins) in doors.chain(
-        extensions
-            .engines
-            .iter()
-            .map(|(path, begins)| (path.as_str(), begins)),
-    ) {
+    let socket_io = EngineDoor {
+        path: SOCKET_IO.to_owned(),
+        begins: Arc::new(socketio::socket_io),
+        // Its clients are asked when they enter a namespace.
+        is_open: true,
+    };
+    for door in [&socket_io].into_iter().chain(&extensions.engines) {
         // One resource for both would be found by a regular expression, which costs more than all else of the routing.
-        for path in [path, path.trim_end_matches('/')] {
-            let begins = ThinData(begins.clone());
-            config.service(web::resource(path).app_data(begins).to(socketio::engine));
+        for path in [&*door.path, door.path.trim_end_matches('/')] {
+            let door = ThinData(door.clone());
+            config.service(web::resource(path).app_data(door).to(socketio::engine));
         }
     }
     for (path, speaks) in &extensions.sockets {

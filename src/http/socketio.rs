@@ -24,12 +24,13 @@ use greenroom_actors::peer::Line;
 use greenroom_actors::socket_io::Connection;
 use tokio::sync::oneshot;
 
-use super::auth::standing_of;
+use super::auth::{admitted, standing_of};
 use super::client::Client;
 use super::shapes::{Here, check_plain};
 use super::upgrade::{Becomes, TakeOver};
 use super::{ApiError, Site};
 use crate::adapters::tcp_wire::TcpWire;
+use crate::extensions::EngineDoor;
 use crate::ids;
 use crate::shards::Thread;
 
@@ -55,7 +56,7 @@ pub type Session = Addr<EngineActor<TcpWire>>;
 pub async fn engine(
     here: Here,
     client: Client,
-    begins: ThinData<Begins>,
+    door: ThinData<EngineDoor>,
     request: HttpRequest,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
@@ -76,7 +77,7 @@ pub async fn engine(
         Err(fault) => return Ok(refused(fault)),
     };
     match (ask, session) {
-        (Ask::Open(transport), _) => open(&here, client, &begins.0, &request, transport),
+        (Ask::Open(transport), _) => open(&here, client, &door.0, &request, transport),
         (Ask::Poll(_), Some(session)) => {
             let _waiting: Waiting = here.take(&client)?;
             Ok(poll(&session, &request).await)
@@ -91,23 +92,25 @@ pub async fn engine(
 fn open(
     here: &Here,
     client: Client,
-    begins: &Begins,
+    door: &EngineDoor,
     request: &HttpRequest,
     transport: Transport,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
+    let standing = match door.is_open {
+        true => standing_of(here, request),
+        false => Some(Ok(admitted(here, request)?)),
+    };
     let session = here.take(&client)?;
     if transport == Transport::WebSocket {
-        let standing = standing_of(here, request);
-        let becomes = Becomes::Engine(session, begins(&here.thread));
+        let becomes = Becomes::Engine(session, (door.begins)(&here.thread));
         return shake_hands(request, client, becomes, standing);
     }
     let thread = &here.thread;
     let sid = ids::engine_sid();
     let line = Line::Engine(OnceCell::new());
-    let standing = standing_of(here, request);
     let peer = here.connect(Protocol::SocketIo, line, standing, session);
-    let app = begins(thread);
+    let app = (door.begins)(thread);
     let sessions = here.site.parts.engine_sessions.clone();
     let gone = {
         let (sessions, sid) = (sessions.clone(), sid.clone());

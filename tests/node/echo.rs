@@ -17,7 +17,7 @@ use crate::kit::{Raw, TestNode, config, eventually, within};
 
 #[expect(dead_code, reason = "its `main` is not called here")]
 #[path = "../../examples/conformance.rs"]
-mod conformance;
+pub mod conformance;
 
 /// Frames that are sent or heard: opcode and payload.
 type Frames<'a> = Vec<(u8, &'a [u8])>;

@@ -9,12 +9,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use greenroom::auth::tokens::Signer;
 use greenroom::config::{Secret, sections::AuthMode};
+use greenroom::extensions::Extensions;
+use greenroom::node::embedded_bus;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::kit::http::send;
-use crate::kit::{Answer, TestNode};
+use crate::kit::{Answer, TestNode, config};
 
 const SECRET: &str = "a secret of thirty-two bytes, or a few more";
 
@@ -31,6 +33,15 @@ impl Guarded {
 
     /// One that looks at its files after so many seconds.
     async fn looking_every(seconds: u64) -> Self {
+        Self::that_is(seconds, Extensions::default()).await
+    }
+
+    /// One to which a program adds something.
+    async fn with(extensions: Extensions) -> Self {
+        Self::that_is(3_600, extensions).await
+    }
+
+    async fn that_is(seconds: u64, extensions: Extensions) -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| {
             let path = folder.path().join(name);
@@ -38,14 +49,14 @@ impl Guarded {
             Some(path.to_str().unwrap().to_owned())
         };
         let (keys, denied) = (path("keys"), path("denied"));
-        let node = TestNode::with(|config| {
-            config.auth.mode = AuthMode::Token;
-            config.auth.jwt_secret = Some(Secret::new(SECRET));
-            config.auth.leeway_seconds = 0;
-            config.auth.reload_seconds = seconds;
-            (config.auth.keys_file, config.auth.deny_file) = (keys, denied);
-        })
-        .await;
+        let mut config = config();
+        config.auth.mode = AuthMode::Token;
+        config.auth.jwt_secret = Some(Secret::new(SECRET));
+        config.auth.leeway_seconds = 0;
+        config.auth.reload_seconds = seconds;
+        (config.auth.keys_file, config.auth.deny_file) = (keys, denied);
+        let bus = embedded_bus(&config);
+        let node = TestNode::extended(config, bus, extensions).await;
         Self { node, folder }
     }
 

@@ -1,14 +1,17 @@
 //! What a token gives, and what it does not.
 
 use futures_util::future::join_all;
+use greenroom::extensions::EngineDoor;
 use greenroom::http::openapi_json;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Error;
 
 use super::{Guarded, ada, admin, bad, token};
+use crate::echo::conformance;
 use crate::kit::http::send;
-use crate::kit::{Answer, Http, Polling, Raw, Sio, Sse, Ws};
+use crate::kit::raw::HANDSHAKE;
+use crate::kit::{Answer, Http, Polling, Raw, Sio, Sse, TestNode, Ws};
 
 const OPEN: [&str; 4] = ["/", "/livez", "/readyz", "/openapi.json"];
 
@@ -330,4 +333,54 @@ async fn a_flood_of_refusals_is_answered_like_one() {
     raw.send(request.as_bytes()).await;
     let head = raw.head().await;
     assert!(head.starts_with("HTTP/1.1 401 "), "{head}");
+}
+
+/// A namespace, a WebSocket and a door of Engine.IO that a program adds; and one that it has declared open.
+#[actix_rt::test]
+async fn doors_of_a_program_ask_for_a_token_too() {
+    let mut extensions = conformance::extensions();
+    let opened = EngineDoor {
+        path: "/open/".into(),
+        is_open: true,
+        ..extensions.engines[0].clone()
+    };
+    extensions.engines.push(opened);
+    let guarded = Guarded::with(extensions).await;
+    let (node, http, token) = (&guarded.node, &guarded.node.http, ada());
+    let polling = "EIO=4&transport=polling";
+    let socket = "EIO=4&transport=websocket";
+    for bad in ["", "&token=", "&token=nonsense"] {
+        let answer = http.get(&format!("/engine.io/?{polling}{bad}")).await;
+        answer.error(401, "unauthenticated");
+        let status = knock(node, &format!("/engine.io/?{socket}{bad}")).await;
+        assert_eq!(status, "401", "{bad}");
+        let status = knock(node, &format!("/echo?{}", bad.trim_start_matches('&'))).await;
+        assert_eq!(status, "401", "{bad}");
+    }
+    let error = connect_error(&mut Sio::open(node.address).await, &json!({})).await;
+    assert_eq!(error["data"]["code"], "unauthenticated", "{error}");
+    for (path, status) in [
+        (format!("/engine.io/?{socket}&token={token}"), "101"),
+        (format!("/echo?token={token}"), "101"),
+        (format!("/open/?{socket}"), "101"),
+    ] {
+        assert_eq!(knock(node, &path).await, status, "{path}");
+    }
+    let answer = guarded.get(&format!("/engine.io/?{polling}"), &token).await;
+    let open: Value = serde_json::from_str(answer.text.strip_prefix('0').unwrap()).unwrap();
+    // Who has a session is known by its secret.
+    let session = format!("/engine.io/?{polling}&sid={}", open["sid"].as_str().unwrap());
+    let said = http
+        .post_text(&session, "text/plain;charset=UTF-8", "4hello")
+        .await;
+    assert_eq!((said.status, said.text.as_str()), (200, "ok"));
+    assert_eq!(http.get(&session).await.text, "4hello");
+    assert_eq!(http.get(&format!("/open/?{polling}")).await.status, 200);
+}
+
+/// The status that a handshake is answered.
+async fn knock(node: &TestNode, path: &str) -> String {
+    let mut raw = Raw::connect(node.address).await;
+    raw.send(HANDSHAKE.replace("/v1/ws", path).as_bytes()).await;
+    raw.head().await.split(' ').nth(1).unwrap().to_owned()
 }
