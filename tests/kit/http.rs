@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Client, ClientBuilder, Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -32,9 +32,12 @@ impl Http {
         Self::by(format!("http://{address}"), Client::builder(), [])
     }
 
-    /// A client that keeps no connection: what the node has open is what was left open.
-    pub fn without_keep_alive(address: SocketAddr) -> Self {
-        let builder = Client::builder().pool_max_idle_per_host(0);
+    /// A client that keeps no connection: what the node has open is what was left open. It shows this token.
+    pub fn without_keep_alive(address: SocketAddr, token: Option<&str>) -> Self {
+        let show = |token: &str| (AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+        let builder = Client::builder()
+            .pool_max_idle_per_host(0)
+            .default_headers(token.map(show).into_iter().collect());
         Self::by(format!("http://{address}"), builder, [])
     }
 

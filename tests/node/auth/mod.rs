@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use crate::kit::http::send;
 use crate::kit::{Answer, TestNode, config};
 
-const SECRET: &str = "a secret of thirty-two bytes, or a few more";
+pub const SECRET: &str = "a secret of thirty-two bytes, or a few more";
 
 /// A node that asks for tokens, and its files.
 struct Guarded {
@@ -80,7 +80,7 @@ impl Guarded {
 }
 
 /// A token with these claims, and, unless they say otherwise, for an hour.
-fn token(claims: Value) -> String {
+pub fn token(claims: Value) -> String {
     let mut all = json!({"exp": now() + 3_600});
     for (name, value) in claims.as_object().unwrap() {
         all[name] = value.clone();
@@ -91,7 +91,7 @@ fn token(claims: Value) -> String {
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 

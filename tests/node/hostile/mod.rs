@@ -9,6 +9,7 @@ mod requests;
 mod scene;
 mod senders;
 mod smuggling;
+mod strangers;
 
 use std::net::SocketAddr;
 

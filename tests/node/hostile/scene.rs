@@ -30,13 +30,18 @@ impl Witness {
     /// Sessions that it has.
     pub const SESSIONS: usize = 4;
 
-    async fn of(node: &Process) -> Self {
-        let publisher = Ws::connect(node.address).await;
-        let mut socket = Ws::connect(node.address).await;
+    /// One that shows this token, if the node asks for one.
+    async fn of(node: &Process, token: Option<&str>) -> Self {
+        let connect = async || Ws::knock(node.address, "", token).await.unwrap();
+        let publisher = connect().await;
+        let mut socket = connect().await;
         socket.join(&[ROOM], None).await;
-        let mut stream = Sse::open(node.address, &format!("/v1/rooms/{ROOM}/stream"), None).await;
+        let path = format!("/v1/rooms/{ROOM}/stream?token={}", token.unwrap_or_default());
+        let mut stream = Sse::open(node.address, &path, None).await;
         stream.joined().await;
-        let engine = Sio::joined(node.address, &[ROOM]).await;
+        let mut engine = Sio::open(node.address).await;
+        engine.greet(&json!({"token": token})).await;
+        engine.join(ROOM).await;
         Self {
             publisher,
             socket,
@@ -83,6 +88,15 @@ impl Scene {
     /// Starts a node with these settings. Its history is small, so that what it keeps is part of what was there before
     /// the attack, and a flood has filled every buffer there is.
     pub async fn set(settings: &[&str]) -> Self {
+        Self::set_for(settings, None).await
+    }
+
+    /// The same with a node that asks for tokens: the witness, and who looks at the node, show this one.
+    pub async fn guarded(settings: &[&str], token: &str) -> Self {
+        Self::set_for(settings, Some(token)).await
+    }
+
+    async fn set_for(settings: &[&str], token: Option<&str>) -> Self {
         // How fast a client may send is not what most of these tests are about.
         let always = [
             "rooms.history_events=50",
@@ -90,8 +104,8 @@ impl Scene {
             "limits.messages_per_second=0",
         ];
         let mut node = Process::start(&[&always, settings].concat());
-        node.http = Http::without_keep_alive(node.address);
-        let mut witness = Witness::of(&node).await;
+        node.http = Http::without_keep_alive(node.address, token);
+        let mut witness = Witness::of(&node, token).await;
         witness.flood(8 * MIB).await;
         Self { node, witness }
     }
