@@ -90,6 +90,20 @@ impl<W: Wire> Desk<W> {
         gate::may(&*self.gate, peer, action, rooms, (self.clock)())
     }
 
+    /// A new connection, in the hub. If its grant was taken back on the way here, when nobody who looked for such
+    /// connections could see this one, it is closed.
+    pub fn welcome(&self, peer: Peer<W>) -> Rc<Peer<W>> {
+        let peer = self.hub.add(peer);
+        let is_taken_back = peer.with_standing(|standing| {
+            let grant = standing.and_then(|standing| standing.as_ref().ok());
+            grant.is_some_and(|grant| !self.gate.holds(grant))
+        });
+        if is_taken_back {
+            self.hub.close(&peer, CloseCode::Revoked, "");
+        }
+        peer
+    }
+
     /// What the world adds to a publication now.
     pub fn stamp(&self, publisher: Option<Arc<str>>) -> Stamp {
         Stamp {

@@ -15,7 +15,7 @@ use greenroom_actors::callers::{Held, Refused, Session};
 use greenroom_actors::gate::{Caller, Standing, nobody};
 use greenroom_actors::logic::access::{Action, Grant};
 use greenroom_actors::logic::event::Receipt;
-use greenroom_actors::logic::fault::{CloseCode, Code, Fault};
+use greenroom_actors::logic::fault::{Code, Fault};
 use greenroom_actors::logic::presence::Card;
 use greenroom_actors::logic::protocol::{Protocol, push_receipt_fields};
 use greenroom_actors::logic::room_name::RoomName;
@@ -138,26 +138,14 @@ impl Here {
         standing: Option<Standing>,
         session: Session,
     ) -> Rc<Peer<TcpWire>> {
-        let desk = &self.thread.desk;
-        let grant = standing
-            .as_ref()
-            .and_then(|standing| standing.as_ref().ok())
-            .cloned();
-        let mut peer = self.peer(
-            protocol,
-            line,
-            grant.as_ref().and_then(|grant| grant.subject.clone()),
-        );
+        let grant = standing.as_ref().and_then(|standing| standing.as_ref().ok());
+        let subject = grant.and_then(|grant| grant.subject.clone());
+        let mut peer = self.peer(protocol, line, subject);
         peer.caller = Some(session);
         if let Some(standing) = standing {
             peer.stand(standing, self.thread.settings.expiring_ms);
         }
-        let peer = desk.hub.add(peer);
-        if grant.is_some_and(|grant| !desk.gate.holds(&grant)) {
-            // It was taken back on the way here, when nobody who looked for such connections could see this one.
-            desk.hub.close(&peer, CloseCode::Revoked, "");
-        }
-        peer
+        self.thread.desk.welcome(peer)
     }
 
     fn peer(&self, protocol: Protocol, line: Line<TcpWire>, subject: Option<Arc<str>>) -> Peer<TcpWire> {

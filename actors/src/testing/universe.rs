@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     embedded_bus::EmbeddedBus,
-    gate::OpenGate,
+    gate::{OpenGate, Standing},
     hub::Hub,
     logic::{
         bus_log,
@@ -304,11 +304,16 @@ impl Shard {
 
     /// The same with a token; one that does not hold may do nothing.
     pub fn connect_as(&self, token: Option<&str>, window: usize) -> Client {
+        let standing = self.desk.gate.admit(token, (self.desk.clock)()).map_err(Box::new);
+        self.connect_standing(standing, window)
+    }
+
+    /// The same by what the gate has said before.
+    pub fn connect_standing(&self, standing: Standing, window: usize) -> Client {
         let (wire, client) = connection(window);
         let peer = self.peer(Protocol::GreenroomV1, Line::Socket(wire));
-        let standing = self.desk.gate.admit(token, (self.desk.clock)()).map_err(Box::new);
         peer.stand(standing, self.settings.expiring_ms);
-        let peer = self.desk.hub.add(peer);
+        let peer = self.desk.welcome(peer);
         SessionActor::new(peer, self.desk.clone(), BytesMut::new()).start();
         client
     }

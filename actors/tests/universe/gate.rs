@@ -152,6 +152,31 @@ fn what_is_taken_back_ends_the_connections_that_it_let_in_and_no_others() {
 }
 
 #[test]
+fn what_is_taken_back_on_the_way_in_lets_nobody_in() {
+    on_virtual_time(async {
+        let (universe, tokens) = universe();
+        let at = shard(&universe, 0, 0);
+        tokens.grant("ada", ada(None));
+        let admitted = || {
+            at.desk
+                .gate
+                .admit(Some("ada"), virtual_clock()())
+                .map_err(Box::new)
+        };
+        let (early, late) = (admitted(), admitted());
+        let mut early = at.connect_standing(early, WINDOW);
+        // Whoever is there is looked at now, and the other one is not there yet.
+        tokens.revoke("ada");
+        let mut late = at.connect_standing(late, WINDOW);
+        universe.settle().await;
+        late.read();
+        early.read();
+        let code = |client: &Client| client.closed.as_ref().map(|(code, _)| *code);
+        assert_eq!((code(&early), code(&late)), (None, Some(4502)));
+    });
+}
+
+#[test]
 fn an_operator_ends_a_session_by_its_id() {
     on_virtual_time(async {
         let (universe, tokens) = universe();
