@@ -266,6 +266,19 @@ fn every_test_that_security_names_is_there() {
     assert!(named > 30, "{named}");
 }
 
+/// Each is somewhere in the table, whose rows name the tests that reach it.
+#[test]
+fn every_limit_is_named_where_security_tells_of_limits() {
+    let (_, table) = SECURITY.split_once("## Every limit").unwrap();
+    let config = serde_json::to_value(Config::default()).unwrap();
+    let limits = config["limits"].as_object().unwrap();
+    let missing: Vec<&String> = limits
+        .keys()
+        .filter(|key| !table.contains(&format!("`limits.{key}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/SECURITY.md has no row for {missing:?}");
+}
+
 #[test]
 fn the_actors_know_nothing_of_the_world() {
     let manifest: toml::Table = toml::from_str(include_str!("../actors/Cargo.toml")).unwrap();

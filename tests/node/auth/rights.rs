@@ -378,6 +378,26 @@ async fn doors_of_a_program_ask_for_a_token_too() {
     assert_eq!(http.get(&format!("/open/?{polling}")).await.status, 200);
 }
 
+/// All namespaces of a session are one client's.
+#[actix_rt::test]
+async fn a_session_is_one_subjects_in_all_its_namespaces() {
+    let guarded = Guarded::with(conformance::extensions()).await;
+    let mut sio = Sio::open(guarded.node.address).await;
+    sio.send(&format!("40{}", json!({"token": ada()}))).await;
+    assert!(sio.packet().await.starts_with("40{"));
+    assert!(sio.packet().await.starts_with("42[\"auth\""));
+    let eve = token(json!({"sub": "eve"}));
+    sio.send(&format!("40/custom,{}", json!({"token": eve}))).await;
+    let refused = sio.packet().await;
+    assert!(
+        refused.starts_with("44/custom,{") && refused.contains("\"forbidden\""),
+        "{refused}"
+    );
+    let again = token(json!({"sub": "ada", "jti": "t2"}));
+    sio.send(&format!("40/custom,{}", json!({"token": again}))).await;
+    assert!(sio.packet().await.starts_with("40/custom,{"));
+}
+
 /// The status that a handshake is answered.
 async fn knock(node: &TestNode, path: &str) -> String {
     let mut raw = Raw::connect(node.address).await;

@@ -69,7 +69,8 @@ fn slow_requests() -> Vec<Slow> {
             "HTTP/1.1 200 ",
         ),
         slow(&format!("{whole}content-length: 9\r\n\r\n"), b"", "HTTP/1.1 200 "),
-        // A second request on a connection.
+        // No second request on a connection, and one that does not come whole.
+        slow(&format!("{whole}\r\n"), b"", "HTTP/1.1 200 "),
         slow(&format!("{whole}\r\nG"), b"", "HTTP/1.1 200 "),
         slow(&format!("{whole}\r\nG"), b"E", "HTTP/1.1 200 "),
         slow(
