@@ -242,9 +242,11 @@ impl<A: Actor<Context = Context<A>> + Supervised> Future for Worker<A> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let worker = self.get_mut();
-        let span = worker.span.clone();
-        let _entered = span.enter();
-        worker.advance(cx)
+        // Taken out rather than cloned, which the log would count with each turn of the worker.
+        let span = std::mem::replace(&mut worker.span, Span::none());
+        let polled = span.in_scope(|| worker.advance(cx));
+        worker.span = span;
+        polled
     }
 }
 
