@@ -284,6 +284,27 @@ async fn who_reads_too_much_history_waits_or_is_refused() {
     .await;
 }
 
+/// The first page is given whatever it comes to, and what is owed for it takes minutes.
+#[tokio::test]
+async fn what_an_address_may_not_read_yet_is_not_given() {
+    let node = TestNode::with(|config| config.limits.replay_bytes_per_second = 1 << 10).await;
+    let mut ws = node.ws().await;
+    let oldest = ws.join(&[ROOM], None).await["position"].clone();
+    let filler = "x".repeat(50 << 10);
+    for _ in 0..12 {
+        node.publish(ROOM, "note", json!({"filler": filler})).await;
+    }
+    let mut back = node.ws().await;
+    back.join(&[ROOM], oldest.as_str()).await;
+    back.send(&json!({"type": "ping"})).await;
+    let mut given = 0;
+    while back.frame().await["type"] == "event" {
+        given += 1;
+    }
+    assert!((1..12).contains(&given), "{given}");
+    back.hears_nothing().await;
+}
+
 #[tokio::test]
 async fn a_head_over_the_limit_is_refused_and_the_connection_goes_on() {
     let node = TestNode::with(|config| config.limits.head_bytes = 2_000).await;
