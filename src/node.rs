@@ -24,6 +24,7 @@ use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
 use greenroom_actors::ports::{Bus, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
 use greenroom_actors::room_registry::Settings;
+use greenroom_actors::subjects::Subjects;
 use greenroom_actors::supervise::Supervisor;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
@@ -430,6 +431,7 @@ fn thread_parts(
         bus: bus.clone(),
         gate: Arc::new(OpenGate::default()),
         memory: Memory::new(config.limits.memory_bytes as u64),
+        subjects: Subjects::new(),
         bridge,
         settings: Settings {
             node: name.clone(),

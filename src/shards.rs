@@ -21,6 +21,7 @@ use greenroom_actors::room_registry::{Neighbours, RoomRegistry, Settings};
 use greenroom_actors::session::Desk;
 use greenroom_actors::socket_io::{Handler, Namespaces, rooms::RoomsHandler};
 use greenroom_actors::stats::ShardStats;
+use greenroom_actors::subjects::Subjects;
 use greenroom_actors::supervise::Supervisor;
 use tokio::sync::watch;
 
@@ -160,6 +161,8 @@ pub struct ThreadParts {
     pub gate: Arc<dyn Gate>,
     /// What the node holds.
     pub memory: Arc<Memory>,
+    /// The subjects that have connections.
+    pub subjects: Arc<Subjects>,
     /// The bridge to it.
     pub bridge: Addr<RedisBridge>,
     /// The shard's settings.
@@ -203,7 +206,7 @@ impl Thread {
     pub fn start(parts: &ThreadParts) -> Rc<Self> {
         let shard = ShardId(NEXT_SHARD.fetch_add(1, Ordering::Relaxed));
         let stats = Arc::<ShardStats>::default();
-        let hub = Hub::new(stats.clone(), parts.close_ms);
+        let hub = Hub::new(stats.clone(), parts.close_ms, parts.subjects.clone());
         let settings = Rc::new(parts.settings.clone());
         let neighbours = Neighbours {
             bus: parts.bus.clone(),

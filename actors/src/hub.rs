@@ -14,6 +14,7 @@ use crate::{
     peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Peer},
     ports::Wire,
     stats::{Held, ShardStats},
+    subjects::Subjects,
 };
 use bytes::Bytes;
 use slab::Slab;
@@ -50,9 +51,12 @@ pub struct Hub<W> {
     turn: RefCell<Option<Waker>>,
     /// The thread's read buffer.
     pub(crate) read_buffer: RefCell<Box<[u8]>>,
+    /// When the node began.
     began: Instant,
-    /// Milliseconds since the shard began, as of the last turn.
+    /// Milliseconds since the node began, as of the last turn.
     pub(crate) now_ms: Cell<u64>,
+    /// The node's subjects.
+    pub subjects: Arc<Subjects>,
     /// Counters, read by other threads.
     pub stats: Arc<ShardStats>,
     /// How long a closing client has to take its close frame and to answer it, milliseconds.
@@ -63,7 +67,7 @@ pub struct Hub<W> {
 
 impl<W: Wire> Hub<W> {
     /// An empty hub whose closing clients have `close_ms` milliseconds to take their close frame and to answer it.
-    pub fn new(stats: Arc<ShardStats>, close_ms: u64) -> Rc<Self> {
+    pub fn new(stats: Arc<ShardStats>, close_ms: u64, subjects: Arc<Subjects>) -> Rc<Self> {
         Rc::new(Self {
             peers: RefCell::default(),
             made: Cell::new(0),
@@ -73,8 +77,10 @@ impl<W: Wire> Hub<W> {
             gone: RefCell::default(),
             turn: RefCell::default(),
             read_buffer: RefCell::new(vec![0; READ_BYTES].into_boxed_slice()),
-            began: Instant::now(),
+            // One moment for all shards: the throttle of a user is asked by several.
+            began: subjects.began(),
             now_ms: Cell::new(0),
+            subjects,
             stats,
             close_ms,
             draining: Cell::new(false),
@@ -122,12 +128,12 @@ impl<W: Wire> Hub<W> {
         }
     }
 
-    /// Milliseconds since the shard began, as of the last turn.
+    /// Milliseconds since the node began, as of the last turn.
     pub fn now_ms(&self) -> u64 {
         self.now_ms.get()
     }
 
-    /// Milliseconds since the shard began, now.
+    /// Milliseconds since the node began, now.
     pub(crate) fn look_at_the_clock(&self) -> u64 {
         let now_ms = self.began.elapsed().as_millis() as u64;
         self.now_ms.set(now_ms);
@@ -156,6 +162,7 @@ impl<W: Wire> Hub<W> {
         if peers.get(place).is_some_and(|known| Rc::ptr_eq(known, peer)) {
             peers.remove(place);
             peer.set(CLOSED);
+            peer.subject.take();
             tracing::debug!(session = %peer.card().id, transport = peer.transport(), "disconnected");
             self.stats.connections.sub(1);
             self.gone.borrow_mut().push(peer.clone());

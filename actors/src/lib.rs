@@ -18,6 +18,7 @@ pub mod session;
 pub mod socket_io;
 pub mod speaker;
 pub mod stats;
+pub mod subjects;
 pub mod supervise;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -19,13 +19,14 @@ use crate::{
         presence::{Card, Secret},
         protocol::{Protocol, Rooms},
         room_name::RoomName,
-        throttle::Throttle,
+        throttle::{Who, cost},
         ws,
     },
     messages::{Heard, PeerKey},
     ports::{BusError, Wire},
     room_registry::Restoring,
     stats::Held,
+    subjects::{Subject, User},
 };
 use actix::Recipient;
 use bytes::Bytes;
@@ -34,7 +35,6 @@ use std::{
     cell::{Cell, OnceCell, RefCell},
     io::{self, IoSlice},
     net::IpAddr,
-    rc::Rc,
     sync::Arc,
     task::Waker,
 };
@@ -100,8 +100,10 @@ pub struct Peer<W> {
     pub rooms: RefCell<Vec<(RoomName, u64)>>,
     /// What it asked and is not carried out yet, in that order: the first waits for the bus.
     pub pending: RefCell<Few<Box<Pending>>>,
-    /// What its user's throttle holds; made when the first event is throttled.
-    pub user: RefCell<Option<Rc<User>>>,
+    /// Counts it among those of its subject, while it is there.
+    pub subject: RefCell<Option<Subject>>,
+    /// Whose throttle is asked; looked up when the first event is throttled.
+    pub user: RefCell<Option<Arc<User>>>,
     /// Where it is in the history while it is not live.
     pub catch_up: RefCell<Option<Box<CatchUp>>>,
     /// When it was last heard of, shard milliseconds.
@@ -116,16 +118,6 @@ pub struct Peer<W> {
     pub due_ms: Cell<u64>,
     /// Counts it, also when it is over and somebody holds it still.
     pub(crate) held: Cell<Option<Held>>,
-}
-
-/// A user on a shard: its throttle, shared by its connections there.
-pub struct User {
-    /// Distinguishes users of a shard.
-    pub id: u64,
-    /// The throttle.
-    pub throttle: RefCell<Throttle>,
-    /// When the shard's timer will look at it.
-    pub due_ms: Cell<Option<u64>>,
 }
 
 /// What a connection asked and is not carried out yet.
@@ -255,6 +247,7 @@ impl<W: Wire> Peer<W> {
             upto: Cell::new(0),
             rooms: RefCell::default(),
             pending: RefCell::default(),
+            subject: RefCell::new(None),
             user: RefCell::new(None),
             catch_up: RefCell::new(None),
             heard_ms: Cell::new(0),
@@ -326,12 +319,11 @@ impl<W: Wire> Peer<W> {
 
     /// What is held for it, bytes: what waits in its outbox, for its throttle and in its catch-up. Others may hold the
     /// same.
-    pub(crate) fn holds(&self) -> usize {
-        let throttled = self
-            .user
-            .borrow()
-            .as_ref()
-            .map_or(0, |user| user.throttle.borrow().bytes());
+    pub(crate) fn holds(&self, who: Who) -> usize {
+        let throttled: usize = match &*self.user.borrow() {
+            Some(user) => user.throttle().events(who).map(|event| cost(event)).sum(),
+            None => 0,
+        };
         let resent: usize = match &*self.catch_up.borrow() {
             Some(catch_up) => catch_up
                 .resend
@@ -344,13 +336,11 @@ impl<W: Wire> Peer<W> {
     }
 
     /// The same, in a sum in which what others hold too counts once.
-    pub(crate) fn weigh(&self, tally: &mut Tally) {
+    pub(crate) fn weigh(&self, who: Who, tally: &mut Tally) {
         self.queue.borrow().iter().for_each(|frame| tally.frame(frame));
         if let Some(user) = &*self.user.borrow() {
-            user.throttle
-                .borrow()
-                .events()
-                .for_each(|event| tally.event(event));
+            let throttle = user.throttle();
+            throttle.events(who).for_each(|event| tally.event(event));
         }
         if let Some(catch_up) = &*self.catch_up.borrow() {
             catch_up.resend.iter().for_each(|event| tally.event(event));

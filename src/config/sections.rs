@@ -46,7 +46,8 @@ impl Default for Rooms {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Throttle {
-    /// Throttled events that reach a user in any one second. 0: no throttle.
+    /// Throttled events that reach a user in any one second: a subject with all its connections to the node, or a
+    /// connection without one. 0: no throttle.
     pub events_per_second: u32,
     /// Bytes that may wait for one user; past it the rule for slow clients holds. At most a quarter of
     /// `rooms.outbox_bytes`: what waits may go out as one event.

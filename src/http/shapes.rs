@@ -21,6 +21,7 @@ use greenroom_actors::logic::protocol::{Protocol, push_receipt_fields};
 use greenroom_actors::logic::room_name::RoomName;
 use greenroom_actors::peer::{Line, Peer};
 use greenroom_actors::session::full;
+use greenroom_actors::subjects::Subject;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -111,6 +112,13 @@ impl Here {
         turn_away::fault(refused).into()
     }
 
+    /// What a new connection takes up of a client address and of its subject, where that is known already, if it may.
+    pub fn place(&self, client: &Client, subject: Option<&Arc<str>>) -> Result<Place, ApiError> {
+        let session = self.take(client)?;
+        let subject = subject.map(|subject| self.thread.desk.hub.subjects.take(subject));
+        Ok(Place { session, subject })
+    }
+
     /// Whether the request may do this. Errors: `forbidden`, `unauthenticated`.
     pub fn may(&self, action: Action<'_>) -> Result<(), ApiError> {
         let Some(grant) = &self.grant else {
@@ -136,12 +144,13 @@ impl Here {
         protocol: Protocol,
         line: Line<TcpWire>,
         standing: Option<Standing>,
-        session: Session,
+        place: Place,
     ) -> Rc<Peer<TcpWire>> {
         let grant = standing.as_ref().and_then(|standing| standing.as_ref().ok());
         let subject = grant.and_then(|grant| grant.subject.clone());
         let mut peer = self.peer(protocol, line, subject);
-        peer.caller = Some(session);
+        peer.caller = Some(place.session);
+        *peer.subject.get_mut() = place.subject;
         if let Some(standing) = standing {
             peer.stand(standing, self.thread.settings.expiring_ms);
         }
@@ -158,6 +167,13 @@ impl Here {
         };
         Peer::new(Arc::new(card), protocol, line, self.thread.settings.outbox_bytes)
     }
+}
+
+/// What a connection takes up; given back with it.
+pub struct Place {
+    session: Session,
+    /// `None` where it has no subject, or has yet to show it.
+    subject: Option<Subject>,
 }
 
 /// What stands behind the question mark, with an error that names the parameter.

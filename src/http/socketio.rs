@@ -97,19 +97,24 @@ fn open(
     transport: Transport,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    let standing = match door.is_open {
-        true => standing_of(here, request),
-        false => Some(Ok(admitted(here, request)?)),
+    // Behind an open door who it is counts when the client enters.
+    let (standing, subject) = match door.is_open {
+        true => (standing_of(here, request), None),
+        false => {
+            let grant = admitted(here, request)?;
+            let subject = grant.subject.clone();
+            (Some(Ok(grant)), subject)
+        }
     };
-    let session = here.take(&client)?;
+    let place = here.place(&client, subject.as_ref())?;
     if transport == Transport::WebSocket {
-        let becomes = Becomes::Engine(session, (door.begins)(&here.thread));
+        let becomes = Becomes::Engine(place, (door.begins)(&here.thread));
         return shake_hands(request, client, becomes, standing);
     }
     let thread = &here.thread;
     let sid = ids::engine_sid();
     let line = Line::Engine(OnceCell::new());
-    let peer = here.connect(Protocol::SocketIo, line, standing, session);
+    let peer = here.connect(Protocol::SocketIo, line, standing, place);
     let app = (door.begins)(thread);
     let sessions = here.site.parts.engine_sessions.clone();
     let gone = {

@@ -79,7 +79,12 @@ pub async fn stream(
     let waiting: Waiting = here.take(&client)?;
     let since = since(&request, query.since.as_deref(), &here)?;
     let standing = here.grant.clone().map(Ok);
-    let peer = here.connect(Protocol::Sse, Line::Stream, standing, here.take(&client)?);
+    let peer = here.connect(
+        Protocol::Sse,
+        Line::Stream,
+        standing,
+        here.place(&client, here.subject().as_ref())?,
+    );
     let key = peer.key.get();
     // From here on the stream owns the connection: dropping it takes it out of the rooms.
     let stream = EventStream::new(peer, desk.hub.clone());

@@ -13,7 +13,7 @@ use actix_http::{ConnectionType, Request, Response, StatusCode, h1};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory, fn_service};
 use actix_web::error::ErrorInternalServerError;
 use bytes::{Bytes, BytesMut};
-use greenroom_actors::callers::{Session, Socket};
+use greenroom_actors::callers::Socket;
 use greenroom_actors::engine::{App, Attach, EngineActor};
 use greenroom_actors::gate::Standing;
 use greenroom_actors::logic::protocol::Protocol;
@@ -23,7 +23,7 @@ use greenroom_actors::speaker::{self, Speaker, SpeakerActor};
 
 use super::client::Client;
 use super::patience::Patience;
-use super::shapes::Here;
+use super::shapes::{Here, Place};
 use super::socketio;
 use super::{Site, app};
 use crate::adapters::stream::Stream;
@@ -43,11 +43,11 @@ pub struct TakeOver {
 /// What a connection that is taken over becomes.
 pub enum Becomes {
     /// A session of `greenroom.v1`.
-    GreenroomV1(Session),
+    GreenroomV1(Place),
     /// A WebSocket of an embedding program, with what speaks over it.
-    Own(Session, Box<dyn Speaker<TcpWire>>),
+    Own(Place, Box<dyn Speaker<TcpWire>>),
     /// A session of Engine.IO, with what speaks over it.
-    Engine(Session, Box<dyn App<TcpWire>>),
+    Engine(Place, Box<dyn App<TcpWire>>),
     /// The socket of a session that has polled until now, perhaps in another thread.
     Attached(socketio::Session),
 }
@@ -118,21 +118,21 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
     first.extend_from_slice(&head(response));
     let desk = &here.thread.desk;
     let early = &parts.read_buf;
-    let connect = |protocol, line, session, first: Vec<u8>| {
-        let peer = here.connect(protocol, line, take_over.standing, session);
+    let connect = |protocol, line, place, first: Vec<u8>| {
+        let peer = here.connect(protocol, line, take_over.standing, place);
         tracing::debug!(session = %peer.card().id, address = %take_over.client.address, "connected");
         desk.hub.send(&peer, first.into());
         peer
     };
     match take_over.becomes {
-        Becomes::GreenroomV1(session) => {
+        Becomes::GreenroomV1(place) => {
             let line = Line::Socket(TcpWire::new(stream, socket));
-            let peer = connect(Protocol::GreenroomV1, line, session, first);
+            let peer = connect(Protocol::GreenroomV1, line, place, first);
             SessionActor::new(peer, desk.clone(), into_exact(early)).start();
         }
-        Becomes::Own(session, speaker) => {
+        Becomes::Own(place, speaker) => {
             let line = Line::Socket(TcpWire::new(stream, socket));
-            let peer = connect(Protocol::Own, line, session, first);
+            let peer = connect(Protocol::Own, line, place, first);
             let limits = speaker::Limits {
                 frames: desk.frames,
                 pace: desk.pace,
@@ -140,9 +140,9 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
             let hub = desk.hub.clone();
             SpeakerActor::new(speaker::Client { peer, hub }, speaker, limits, into_exact(early)).start();
         }
-        Becomes::Engine(session, app) => {
+        Becomes::Engine(place, app) => {
             let line = Line::Engine(TcpWire::new(stream, socket).into());
-            let peer = connect(Protocol::SocketIo, line, session, first);
+            let peer = connect(Protocol::SocketIo, line, place, first);
             desk.hub.send(&peer, socketio::open_frame(here));
             EngineActor::websocket(peer, here.thread.engine.clone(), app, into_exact(early)).start();
         }

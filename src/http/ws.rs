@@ -27,13 +27,13 @@ const GREENROOM_V1: &str = "greenroom.v1";
 )]
 pub async fn open(here: Here, client: Client, request: HttpRequest) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    let session = here.take(&client)?;
+    let place = here.place(&client, here.subject().as_ref())?;
     shake_hands(
         &here,
         &request,
         client,
         &[GREENROOM_V1],
-        Becomes::GreenroomV1(session),
+        Becomes::GreenroomV1(place),
     )
 }
 
@@ -45,7 +45,10 @@ pub async fn open_own(
     request: HttpRequest,
 ) -> Result<HttpResponse, ApiError> {
     here.check_open()?;
-    let becomes = Becomes::Own(here.take(&client)?, speaks(&here.thread));
+    let becomes = Becomes::Own(
+        here.place(&client, here.subject().as_ref())?,
+        speaks(&here.thread),
+    );
     shake_hands(&here, &request, client, &[], becomes)
 }
 

@@ -9,10 +9,10 @@ use crate::{
         bus_log::{Page, Query},
         event::Event,
         fault::CloseCode,
-        throttle::{Rule, same_key},
+        throttle::{self, Rule, same_key},
     },
     messages::Heard,
-    peer::{CLOSED, CLOSING, CatchUp, HUNGRY, LAGGING, Line, PERSONAL, Peer, User},
+    peer::{CLOSED, CLOSING, CatchUp, HUNGRY, LAGGING, Line, PERSONAL, Peer},
     ports::{BusError, PortFuture, Wire},
     reply::poll_once,
 };
@@ -86,7 +86,7 @@ impl<W: Wire> RoomRegistry<W> {
             && !peer.is(CLOSING | CLOSED)
             && !peer.catch_up.borrow().as_deref().is_none_or(is_reading)
             && peer.bytes() <= peer.low_water()
-            && self.throttled_bytes(peer) <= self.deps.settings.rules.wait_bytes / 2
+            && self.throttle_has_room(peer)
             && self.may_replay(peer)
     }
 
@@ -100,15 +100,25 @@ impl<W: Wire> RoomRegistry<W> {
         may
     }
 
+    /// Whether the throttle has room for a page. What waits for other connections of the user keeps this one from
+    /// nothing: they may be given so much that it would wait for ever.
+    fn throttle_has_room(&self, peer: &Peer<W>) -> bool {
+        let Some(user) = &*peer.user.borrow() else {
+            return true;
+        };
+        let throttle = user.throttle();
+        throttle.bytes() <= self.deps.settings.rules.wait_bytes / 2 || !throttle.waits(self.who(peer))
+    }
+
     fn throttled_bytes(&self, peer: &Peer<W>) -> usize {
-        let waiting = |user: &Rc<User>| user.throttle.borrow().bytes();
-        peer.user.borrow().as_ref().map_or(0, waiting)
+        let user = peer.user.borrow();
+        user.as_ref().map_or(0, |user| user.throttle().bytes())
     }
 
     /// Whether an event of the history fits, if need be into the throttle: it comes no faster than that lets it out.
     fn has_room(&self, peer: &Peer<W>, event: &Event) -> bool {
         let waiting = self.throttled_bytes(peer);
-        let fits = waiting + event.payload.json().len() <= self.deps.settings.rules.wait_bytes;
+        let fits = waiting + throttle::cost(event) <= self.deps.settings.rules.wait_bytes;
         peer.bytes() <= peer.high_water() && (fits || waiting == 0)
     }
 

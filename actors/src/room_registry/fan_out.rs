@@ -6,14 +6,15 @@ use crate::{
         event::{Event, Place},
         fault::CloseCode,
         protocol::{self, View},
-        throttle::{Offer, Release, Rule, Throttle, Who},
+        throttle::{Offer, Release, Rule, Who},
     },
     messages::Heard,
-    peer::{CLOSED, CLOSING, CatchUp, HUNGRY, LAGGING, Line, PERSONAL, Peer, User},
+    peer::{CLOSED, CLOSING, CatchUp, HUNGRY, LAGGING, Line, PERSONAL, Peer},
     ports::Wire,
+    subjects::User,
 };
 use actix::{AsyncContext, Context};
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 impl<W: Wire> RoomRegistry<W> {
     /// Gives an event to every connection in one of its rooms, once each.
@@ -87,18 +88,11 @@ impl<W: Wire> RoomRegistry<W> {
             return took;
         }
         if let Some(rule) = rule {
-            let user = self.user_of(peer);
-            let rules = &self.deps.settings.rules;
-            let offer = user
-                .throttle
-                .borrow_mut()
-                .offer(self.who(peer), event, rule, rules, now_ms);
-            match offer {
+            match self.ask_throttle(peer, event, rule, now_ms, ctx) {
                 Offer::Now => {}
                 Offer::Waits => {
                     self.deps.hub.stats.throttled.add(1);
                     peer.set(PERSONAL);
-                    self.schedule(&user, now_ms, ctx);
                     return true;
                 }
                 Offer::Overflow => {
@@ -125,46 +119,59 @@ impl<W: Wire> RoomRegistry<W> {
         self.deps.hub.send(peer, frame);
     }
 
-    /// A connection's number within its user's throttle.
+    /// A connection within its user's throttle.
     pub(super) fn who(&self, peer: &Peer<W>) -> Who {
-        peer.key.get()
+        Who {
+            shard: self.deps.shard.0,
+            key: peer.key.get(),
+        }
     }
 
-    fn user_of(&mut self, peer: &Rc<Peer<W>>) -> Rc<User> {
-        if let Some(user) = &*peer.user.borrow() {
-            return user.clone();
-        }
-        self.deps.users_made += 1;
-        let user = Rc::new(User {
-            id: self.deps.users_made,
-            throttle: RefCell::new(Throttle::default()),
-            due_ms: std::cell::Cell::new(None),
-        });
-        *peer.user.borrow_mut() = Some(user.clone());
-        user
-    }
-
-    /// Sees to it that the timer looks at a user when something may go out to it.
-    fn schedule(&mut self, user: &Rc<User>, now_ms: u64, ctx: &mut Context<Self>) {
-        let due_ms = user
-            .throttle
-            .borrow()
-            .due(&self.deps.settings.rules)
-            .map(|due_ms| due_ms.max(now_ms));
-        let before = user.due_ms.replace(due_ms);
-        if before == due_ms {
-            return;
-        }
-        if let Some(before) = before {
-            self.state.due.remove(&(before, user.id));
-        }
-        match due_ms {
-            Some(due_ms) => {
-                self.state.due.insert((due_ms, user.id));
-                self.state.users.insert(user.id, user.clone());
+    /// Asks the throttle of a connection's user about an event.
+    fn ask_throttle(
+        &mut self,
+        peer: &Rc<Peer<W>>,
+        event: &Arc<Event>,
+        rule: &Rule,
+        now_ms: u64,
+        ctx: &mut Context<Self>,
+    ) -> Offer {
+        let user = self.user_of(peer);
+        let rules = &self.deps.settings.rules;
+        let (offer, due_ms) = {
+            let mut throttle = user.throttle();
+            let offer = throttle.offer(self.who(peer), event, rule, rules, now_ms);
+            if offer == Offer::Overflow {
+                // It is told no position any more, and what waits for it must not be too much for others of the user.
+                throttle.forget(self.who(peer));
             }
-            None => drop(self.state.users.remove(&user.id)),
+            (offer, throttle.opens(event.name.as_str(), rule, rules))
+        };
+        if offer == Offer::Waits {
+            self.look_at(&user, due_ms, now_ms, ctx);
         }
+        offer
+    }
+
+    fn user_of(&self, peer: &Peer<W>) -> Arc<User> {
+        let mut user = peer.user.borrow_mut();
+        let user = user.get_or_insert_with(|| match &*peer.subject.borrow() {
+            Some(subject) => subject.user(),
+            None => self.deps.hub.subjects.nobody(),
+        });
+        user.clone()
+    }
+
+    /// Sees to it that the timer looks at a user at that time, if not before: whatever waits may go out then, or later.
+    fn look_at(&mut self, user: &Arc<User>, due_ms: u64, now_ms: u64, ctx: &mut Context<Self>) {
+        let due_ms = due_ms.max(now_ms);
+        match self.state.users.get(&user.id) {
+            Some((set_ms, _)) if *set_ms <= due_ms => return,
+            Some((set_ms, _)) => drop(self.state.due.remove(&(*set_ms, user.id))),
+            None => {}
+        }
+        self.state.due.insert((due_ms, user.id));
+        self.state.users.insert(user.id, (due_ms, user.clone()));
         self.arm(now_ms, ctx);
     }
 
@@ -174,9 +181,15 @@ impl<W: Wire> RoomRegistry<W> {
         for peer in self.deps.hub.all() {
             let user = peer.user.borrow().clone();
             if let Some(user) = user {
-                user.due_ms.set(None);
-                self.schedule(&user, now_ms, ctx);
+                self.look_again(&user, now_ms, ctx);
             }
+        }
+    }
+
+    fn look_again(&mut self, user: &Arc<User>, now_ms: u64, ctx: &mut Context<Self>) {
+        let due_ms = user.throttle().due(self.deps.shard.0, &self.deps.settings.rules);
+        if let Some(due_ms) = due_ms {
+            self.look_at(user, due_ms, now_ms, ctx);
         }
     }
 
@@ -210,30 +223,27 @@ impl<W: Wire> RoomRegistry<W> {
             .filter(|(due_ms, _)| *due_ms <= now_ms)
         {
             self.state.due.remove(&(due_ms, id));
-            let Some(user) = self.state.users.get(&id).cloned() else {
+            let Some((_, user)) = self.state.users.remove(&id) else {
                 continue;
             };
-            user.due_ms.set(None);
-            loop {
-                let releases = user
-                    .throttle
-                    .borrow_mut()
-                    .release(&self.deps.settings.rules, now_ms);
-                let Some(releases) = releases else { break };
+            while let Some(releases) = self.release(&user, now_ms) {
                 releases
                     .into_iter()
                     .for_each(|release| self.send_release(release));
             }
-            self.schedule(&user, now_ms, ctx);
-            if user.due_ms.get().is_none() {
-                self.state.users.remove(&id);
-            }
+            self.look_again(&user, now_ms, ctx);
         }
         self.arm(now_ms, ctx);
     }
 
+    /// What may go out to a user's connections here. Nothing is sent while the throttle is locked.
+    fn release(&self, user: &User, now_ms: u64) -> Option<Vec<Release>> {
+        let rules = &self.deps.settings.rules;
+        user.throttle().release(self.deps.shard.0, rules, now_ms)
+    }
+
     fn send_release(&self, release: Release) {
-        let Some(peer) = self.deps.hub.peer(release.who) else {
+        let Some(peer) = self.deps.hub.peer(release.who.key) else {
             return;
         };
         let stats = &self.deps.hub.stats;

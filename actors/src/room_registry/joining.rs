@@ -282,7 +282,7 @@ impl<W: Wire> RoomRegistry<W> {
             return since;
         }
         let mut waiting = match &*peer.user.borrow() {
-            Some(user) if peer.is(PERSONAL) => user.throttle.borrow().firsts(self.who(peer)),
+            Some(user) if peer.is(PERSONAL) => user.throttle().firsts(self.who(peer)),
             _ => Vec::new(),
         };
         let seq = match &*peer.catch_up.borrow() {
@@ -322,7 +322,7 @@ impl<W: Wire> RoomRegistry<W> {
         self.keep(peer, ctx);
         if let Some(user) = &*peer.user.borrow() {
             let is_wanted = |event: &Event| is_for(peer, event);
-            user.throttle.borrow_mut().retain(self.who(peer), is_wanted);
+            user.throttle().retain(self.who(peer), is_wanted);
         }
         if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
             catch_up.resend.retain(|event| is_for(peer, event));
@@ -371,7 +371,7 @@ impl<W: Wire> RoomRegistry<W> {
         peer.catch_up.take();
         peer.clear(LAGGING | PERSONAL | GREETED);
         if let Some(user) = peer.user.take() {
-            user.throttle.borrow_mut().forget(self.who(peer));
+            user.throttle().forget(self.who(peer));
         }
     }
 

@@ -29,9 +29,10 @@ use crate::{
         Announce, Attach, Depart, Drain, EndSession, Enter, FromBus, Interest, Join, Leave, ListSessions,
         PeerKey, Publish, Recheck, SayInterest, SessionRow, Unwatch, Watch,
     },
-    peer::{Peer, User},
+    peer::Peer,
     ports::{Bus, BusError, Gate, ShardId, Wire},
     reply::Reply,
+    subjects::User,
 };
 use actix::{Actor, AsyncContext, Context, Handler, Recipient, Running, Supervised};
 use std::{
@@ -101,7 +102,6 @@ struct Deps<W: Wire> {
     behind: Arc<AtomicBool>,
     /// The life of the bus that the connections' positions belong to; `None` before the shard has begun.
     life: Option<crate::logic::position::Life>,
-    users_made: u64,
     /// Attachments asked for: only the answer to the last one counts, and what is confirmed for it.
     attachments: u64,
     /// Pages of the history asked for.
@@ -116,9 +116,10 @@ struct State<W> {
     attachment: Attachment,
     /// Whether it will be asked for again soon.
     attach_planned: bool,
-    /// Users for whom something waits, by when it may go out.
+    /// Users for whose connections here something waits, by when it may go out.
     due: BTreeSet<(u64, u64)>,
-    users: BTreeMap<u64, Rc<User>>,
+    /// The same by their ids.
+    users: BTreeMap<u64, (u64, Arc<User>)>,
     timer: Option<(u64, actix::SpawnHandle)>,
     burst: burst::Burst,
 }
@@ -167,7 +168,6 @@ impl<W: Wire> RoomRegistry<W> {
             neighbours,
             behind: Arc::default(),
             life: None,
-            users_made: 0,
             attachments: 0,
             reads: 0,
         };

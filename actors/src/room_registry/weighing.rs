@@ -13,10 +13,12 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn weigh(&self, peers: &[Rc<Peer<W>>]) {
         let gauges = self.deps.neighbours.bus.gauges();
         let kept = gauges.bytes + gauges.remembered_bytes;
-        let summed: usize = peers.iter().map(|peer| peer.holds()).sum();
+        let summed: usize = peers.iter().map(|peer| peer.holds(self.who(peer))).sum();
         let weighed = || {
             let mut tally = Tally::default();
-            peers.iter().for_each(|peer| peer.weigh(&mut tally));
+            peers
+                .iter()
+                .for_each(|peer| peer.weigh(self.who(peer), &mut tally));
             tally.bytes() as u64
         };
         let counts = self.deps.share.tell(summed as u64, kept as u64, weighed);

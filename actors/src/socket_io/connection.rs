@@ -11,7 +11,6 @@ use crate::{
         socket_io::{Assembly, DecodeError, Event, Kind, Packet, encode},
         ws,
     },
-    peer::Peer,
     ports::Wire,
 };
 use bytes::Bytes;
@@ -100,7 +99,7 @@ impl<W: Wire> Connection<W> {
             let error = encode::connect_error(name, "too many namespaces", None);
             return engine.send(ws::encode_text(&error));
         }
-        if let Err(fault) = self.admit(auth, engine.peer) {
+        if let Err(fault) = self.admit(auth, engine) {
             let error = encode::connect_error(name, &fault.message, Some(&shown::error_data(&fault)));
             return engine.send(ws::encode_text(&error));
         }
@@ -113,7 +112,8 @@ impl<W: Wire> Connection<W> {
 
     /// Lets the client in by the token it shows, or by the one of its handshake. All namespaces of a session are one
     /// client's: a token that it shows later has to be of the same subject, and takes the place of the one before.
-    fn admit(&self, auth: Option<&RawValue>, peer: &Rc<Peer<W>>) -> Result<(), Fault> {
+    fn admit(&self, auth: Option<&RawValue>, engine: &Engine<'_, W>) -> Result<(), Fault> {
+        let peer = engine.peer;
         let token = shown::token(auth);
         let grant = gate::admit(&*self.shared.gate, peer, token.as_deref(), (self.shared.clock)())?;
         let card = peer.card();
@@ -122,11 +122,19 @@ impl<W: Wire> Connection<W> {
                 let message = "another namespace of this session is another subject's";
                 return Err(Fault::new(Code::Forbidden, message));
             }
+            // Its place among those of the subject before is free again.
+            peer.subject.take();
             peer.set_card(Arc::new(Card {
                 subject: grant.subject.clone(),
                 node: card.node.clone(),
                 ..*card
             }));
+        }
+        if let Some(subject) = &grant.subject
+            && peer.subject.borrow().is_none()
+        {
+            let subject = engine.hub.subjects.take(subject);
+            *peer.subject.borrow_mut() = Some(subject);
         }
         peer.stand(Ok(grant), self.shared.expiring_ms);
         Ok(())

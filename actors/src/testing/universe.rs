@@ -26,6 +26,7 @@ use crate::{
     room_registry::{Neighbours, RoomRegistry, Settings},
     session::{Desk, SessionActor},
     stats::ShardStats,
+    subjects::Subjects,
     supervise::Supervisor,
     testing::{Heard, probe},
 };
@@ -235,6 +236,7 @@ impl Node {
             ..plan.settings.clone()
         });
         let memory = Memory::new(plan.memory_bytes);
+        let subjects = Subjects::new();
         let shard = |s| {
             let id = ShardId(n * 100 + s);
             let neighbours = Neighbours {
@@ -244,7 +246,8 @@ impl Node {
                 attach: bridge.clone().recipient(),
                 interest: bridge.clone().recipient(),
             };
-            Shard::new(id, plan, &supervisor, &settings, neighbours, clock)
+            let hub = Hub::new(Arc::new(ShardStats::default()), 2_000, subjects.clone());
+            Shard::new(id, plan, &supervisor, hub, &settings, neighbours, clock)
         };
         let shards = (0..plan.shards).map(shard).collect();
         Self {
@@ -260,11 +263,11 @@ impl Shard {
         id: ShardId,
         plan: &Plan,
         supervisor: &Supervisor,
+        hub: Rc<Hub<MemoryWire>>,
         settings: &Rc<Settings>,
         neighbours: Neighbours,
         clock: &WallClock,
     ) -> Self {
-        let hub = Hub::new(Arc::new(ShardStats::default()), 2_000);
         let name = format!("rooms-{}", id.0 % 100);
         let (bus, gate) = (neighbours.bus.clone(), neighbours.gate.clone());
         let registry = supervisor.start(&name, plan.policy(), |_| {
@@ -312,6 +315,15 @@ impl Shard {
     pub fn connect_standing(&self, standing: Standing, window: usize) -> Client {
         let (wire, client) = connection(window);
         let peer = self.peer(Protocol::GreenroomV1, Line::Socket(wire));
+        if let Some(subject) = standing.as_ref().ok().and_then(|grant| grant.subject.clone()) {
+            let counted = self.desk.hub.subjects.take(&subject);
+            *peer.subject.borrow_mut() = Some(counted);
+            peer.set_card(Arc::new(Card {
+                subject: Some(subject),
+                node: self.settings.node.clone(),
+                ..*peer.card()
+            }));
+        }
         peer.stand(standing, self.settings.expiring_ms);
         let peer = self.desk.welcome(peer);
         SessionActor::new(peer, self.desk.clone(), BytesMut::new()).start();

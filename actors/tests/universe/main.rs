@@ -20,6 +20,7 @@ mod returning_at_random;
 mod returning_early;
 mod scene;
 mod schedule;
+mod subjects;
 mod taking_over;
 mod truth;
 mod watchers;

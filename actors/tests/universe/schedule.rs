@@ -37,6 +37,8 @@ pub struct Setup {
     pub window: usize,
     /// How long the bus takes to answer, milliseconds.
     pub answers_after_ms: u64,
+    /// So many of the clients have tokens of one subject; the others have none.
+    pub of_one_subject: usize,
 }
 
 /// The kinds of events.
@@ -120,9 +122,19 @@ fn setup() -> impl Strategy<Value = Setup> {
         select(vec![1 << 20, 12_000]),
         select(vec![64 << 10, 700]),
         select(vec![0, 0, 0, 1, 30]),
+        select(vec![0, 2, CLIENTS]),
     )
         .prop_map(
-            |(history_events, mailbox, per_second, wait_bytes, outbox_bytes, window, answers_after_ms)| {
+            |(
+                history_events,
+                mailbox,
+                per_second,
+                wait_bytes,
+                outbox_bytes,
+                window,
+                answers_after_ms,
+                of_one_subject,
+            )| {
                 Setup {
                     history_events,
                     mailbox,
@@ -131,6 +143,7 @@ fn setup() -> impl Strategy<Value = Setup> {
                     outbox_bytes,
                     window,
                     answers_after_ms,
+                    of_one_subject,
                 }
             },
         )

@@ -7,6 +7,7 @@ use crate::{
 };
 use greenroom_actors::{
     logic::{
+        access::Grant,
         bus_log::Limits,
         protocol::{Notice, Publication},
         room_name::RoomName,
@@ -19,16 +20,22 @@ use greenroom_actors::{
     room_registry::faults,
     testing::{
         on_virtual_time,
+        tokens::Tokens,
         universe::{Plan, Shard, Universe},
         wire::Client,
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{task::yield_now, time::sleep};
 
 /// How long everything may take to heal, seconds of virtual time.
 const HEALED_WITHIN: u32 = 400;
+
+/// The token of a subject, and its name.
+const ADA: &str = "ada";
+/// The token of nobody in particular.
+const NOBODY: &str = "nobody";
 
 /// What a schedule came to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -48,6 +55,7 @@ struct World {
     /// Connections of which the node does not know that nobody is there.
     half_open: Vec<Client>,
     window: usize,
+    of_one_subject: usize,
     events: u64,
 }
 
@@ -65,10 +73,26 @@ pub fn play(schedule: &Schedule) -> Outcome {
     })
 }
 
+/// Whoever shows these may do everything, and has a subject, or none.
+fn tokens() -> Tokens {
+    let tokens = Tokens::default();
+    let subject = Some(ADA.into());
+    tokens.grant(NOBODY, Grant::everything());
+    tokens.grant(
+        ADA,
+        Grant {
+            subject,
+            ..Grant::everything()
+        },
+    );
+    tokens
+}
+
 fn rules(setup: &Setup) -> Rules {
     let mut rules = Rules {
         per_second: setup.per_second,
-        wait_bytes: setup.wait_bytes,
+        // What waits has to fit an outbox when it goes out as one: the configuration sees to it.
+        wait_bytes: setup.wait_bytes.min(setup.outbox_bytes / 4),
         ..Rules::default()
     };
     let log = Rule {
@@ -91,6 +115,7 @@ impl World {
             history_ms: i64::from(u32::MAX),
             ..Limits::default()
         };
+        plan.gate = Arc::new(tokens());
         plan.settings.rules = rules(setup);
         plan.settings.outbox_bytes = setup.outbox_bytes;
         Self {
@@ -99,6 +124,7 @@ impl World {
             players: (0..CLIENTS).map(|_| Player::default()).collect(),
             half_open: Vec::new(),
             window: setup.window,
+            of_one_subject: setup.of_one_subject,
             events: 0,
         }
     }
@@ -195,7 +221,8 @@ impl World {
 
     fn connect(&mut self, client: usize, shard: usize) {
         if self.players[client].client.is_none() {
-            let connection = self.shard(shard).connect_with(self.window);
+            let token = if client < self.of_one_subject { ADA } else { NOBODY };
+            let connection = self.shard(shard).connect_as(Some(token), self.window);
             self.players[client].connect(connection, shard);
         }
     }

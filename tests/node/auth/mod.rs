@@ -3,12 +3,13 @@
 mod endings;
 mod operators;
 mod rights;
+mod subjects;
 
 use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use greenroom::auth::tokens::Signer;
-use greenroom::config::{Secret, sections::AuthMode};
+use greenroom::config::{Config, Secret, sections::AuthMode};
 use greenroom::extensions::Extensions;
 use greenroom::node::embedded_bus;
 use reqwest::Method;
@@ -28,20 +29,28 @@ struct Guarded {
 
 impl Guarded {
     async fn start() -> Self {
-        Self::looking_every(3_600).await
+        Self::changed(|_| {}).await
     }
 
     /// One that looks at its files after so many seconds.
     async fn looking_every(seconds: u64) -> Self {
-        Self::that_is(seconds, Extensions::default()).await
+        Self::that_is(Extensions::default(), |config| {
+            config.auth.reload_seconds = seconds
+        })
+        .await
     }
 
     /// One to which a program adds something.
     async fn with(extensions: Extensions) -> Self {
-        Self::that_is(3_600, extensions).await
+        Self::that_is(extensions, |_| {}).await
     }
 
-    async fn that_is(seconds: u64, extensions: Extensions) -> Self {
+    /// One whose configuration differs.
+    async fn changed(change: impl FnOnce(&mut Config)) -> Self {
+        Self::that_is(Extensions::default(), change).await
+    }
+
+    async fn that_is(extensions: Extensions, change: impl FnOnce(&mut Config)) -> Self {
         let folder = TempDir::new().unwrap();
         let path = |name: &str| {
             let path = folder.path().join(name);
@@ -53,8 +62,9 @@ impl Guarded {
         config.auth.mode = AuthMode::Token;
         config.auth.jwt_secret = Some(Secret::new(SECRET));
         config.auth.leeway_seconds = 0;
-        config.auth.reload_seconds = seconds;
+        config.auth.reload_seconds = 3_600;
         (config.auth.keys_file, config.auth.deny_file) = (keys, denied);
+        change(&mut config);
         let bus = embedded_bus(&config);
         let node = TestNode::extended(config, bus, extensions).await;
         Self { node, folder }

@@ -1,199 +1,6 @@
-//! The throttle against a naive record of what was offered and what went out.
+//! The rules by which it merges and orders, one by one.
 
 use super::*;
-use crate::logic::{
-    event::{Draft, EventId, EventName, Payload, Place},
-    position::Life,
-};
-use serde_json::{Value, json};
-use std::collections::BTreeSet;
-
-/// The kinds that the tests offer: name, merge, priority, its own limit a second.
-const KINDS: [(&str, Merge, u8, Option<u32>); 5] = [
-    ("agent-thought", Merge::Append, 5, None),
-    ("task-update", Merge::Latest, 6, None),
-    ("chat", Merge::None, 0, None),
-    ("slow", Merge::Latest, 9, Some(1)),
-    ("odd", Merge::Append, 10, Some(2)), // without a `thought`: cannot be merged
-];
-
-fn rules(per_second: u32) -> Rules {
-    let rule = |(name, merge, priority, per_second): (&str, Merge, u8, Option<u32>)| {
-        let rule = Rule {
-            merge,
-            priority,
-            per_second,
-        };
-        (name.to_owned(), rule)
-    };
-    Rules {
-        per_second,
-        wait_bytes: usize::MAX,
-        by_name: KINDS.into_iter().map(rule).collect(),
-    }
-}
-
-fn event(seq: u64, name: &str, about: Option<&str>, rooms: &[&str], payload: Value) -> Arc<Event> {
-    let rooms: Vec<RoomName> = rooms
-        .iter()
-        .map(|room| RoomName::parse(room, 200).unwrap())
-        .collect();
-    let place = |room: &RoomName| Place {
-        room: room.clone(),
-        offset: seq,
-        prev: 0,
-    };
-    let places = rooms.iter().map(place).collect();
-    let json = payload.to_string().into();
-    let draft = Draft {
-        id: EventId::parse(&format!("e{seq}")).unwrap(),
-        id_chosen: false,
-        publisher: None,
-        rooms,
-        name: EventName::parse(name).unwrap(),
-        payload: if payload.is_array() {
-            Payload::Args(json)
-        } else {
-            Payload::Data(json)
-        },
-        about: about.map(Into::into),
-        written: None,
-        ts_ms: 0,
-    };
-    Arc::new(Event::new(draft, Life::from_random(1), seq, places))
-}
-
-fn thought(seq: u64, agent: &str) -> Arc<Event> {
-    let payload =
-        json!({"agentId": agent, "thought": format!("t{seq}"), "timestamp": "2026-01-01T00:00:00Z"});
-    event(seq, "agent-thought", Some(agent), &["agent:1"], payload)
-}
-
-fn update(seq: u64, task: &str) -> Arc<Event> {
-    event(
-        seq,
-        "task-update",
-        Some(task),
-        &["task:1"],
-        json!({"taskId": task}),
-    )
-}
-
-/// A user, and the naive record of what happened to it.
-struct User {
-    throttle: Throttle,
-    rules: Rules,
-    now_ms: u64,
-    /// What each connection was offered, in order.
-    offered: BTreeMap<Who, Vec<Arc<Event>>>,
-    /// What each connection got: when, and the events of which it was made.
-    got: BTreeMap<Who, Vec<(u64, Vec<u64>)>>,
-    /// When something was counted, by name.
-    counted: Vec<(u64, String)>,
-}
-
-impl User {
-    fn new(rules: Rules) -> Self {
-        Self {
-            throttle: Throttle::default(),
-            rules,
-            now_ms: 0,
-            offered: BTreeMap::new(),
-            got: BTreeMap::new(),
-            counted: Vec::new(),
-        }
-    }
-
-    /// The same event for some of the user's connections, one after the other.
-    fn offer(&mut self, whos: &[Who], event: &Arc<Event>) -> Vec<Offer> {
-        let rule = self.rules.of(event).unwrap().clone();
-        let mut offers = Vec::new();
-        for who in whos {
-            self.offered.entry(*who).or_default().push(event.clone());
-            let offer = self.throttle.offer(*who, event, &rule, &self.rules, self.now_ms);
-            if offer == Offer::Now {
-                self.got
-                    .entry(*who)
-                    .or_default()
-                    .push((self.now_ms, vec![event.seq]));
-            }
-            offers.push(offer);
-        }
-        if offers.contains(&Offer::Now) {
-            self.counted.push((self.now_ms, event.name.as_str().to_owned()));
-        }
-        offers
-    }
-
-    /// Time passes; the timer does what the registry's timer does.
-    fn wait(&mut self, ms: u64) {
-        let until = self.now_ms + ms;
-        while let Some(due_ms) = self.throttle.due(&self.rules).filter(|due| *due <= until) {
-            self.now_ms = self.now_ms.max(due_ms);
-            let mut released = false;
-            while let Some(releases) = self.throttle.release(&self.rules, self.now_ms) {
-                released = true;
-                self.take(releases);
-            }
-            assert!(released, "the timer is never set for nothing");
-        }
-        self.now_ms = until;
-    }
-
-    fn take(&mut self, releases: Vec<Release>) {
-        self.counted
-            .push((self.now_ms, releases[0].event.name.as_str().to_owned()));
-        for release in releases {
-            let seqs = seqs_of(&release);
-            assert_eq!(
-                (seqs.len(), seqs.last()),
-                (release.count, Some(&release.event.seq))
-            );
-            self.got.entry(release.who).or_default().push((self.now_ms, seqs));
-        }
-    }
-
-    /// What a connection got, event by event.
-    fn seqs(&self, who: Who) -> Vec<u64> {
-        let got = self.got.get(&who).into_iter().flatten();
-        got.flat_map(|(_, seqs)| seqs.clone()).collect()
-    }
-
-    /// By the naive rule: under each key what a connection lacks, given what it got.
-    fn lacks(&self, who: Who) -> BTreeSet<u64> {
-        let got: BTreeSet<u64> = self.seqs(who).into_iter().collect();
-        let mut lacks: BTreeMap<Key, Vec<Arc<Event>>> = BTreeMap::new();
-        for event in self.offered.get(&who).into_iter().flatten() {
-            let rule = self.rules.of(event).unwrap();
-            let under = lacks.entry(key_of(event, rule)).or_default();
-            if rule.merge == Merge::Latest {
-                under.retain(|earlier| !is_within(earlier, event));
-            }
-            if !got.contains(&event.seq) {
-                under.push(event.clone());
-            }
-        }
-        lacks.into_values().flatten().map(|event| event.seq).collect()
-    }
-}
-
-/// Whether every room of one event is a room of the other.
-fn is_within(one: &Event, other: &Event) -> bool {
-    let rooms =
-        |event: &Event| -> BTreeSet<RoomName> { event.places.iter().map(|p| p.room.clone()).collect() };
-    rooms(one).is_subset(&rooms(other))
-}
-
-/// The events of which a release is made, as its payload tells.
-fn seqs_of(release: &Release) -> Vec<u64> {
-    let Some(merged) = &release.merged else {
-        return vec![release.event.seq];
-    };
-    let merged: Value = serde_json::from_slice(merged).unwrap();
-    let merged = if merged.is_array() { &merged[0] } else { &merged };
-    let id = |one: &Value| one["id"].as_str().unwrap()[1..].parse().unwrap();
-    merged["thoughts"].as_array().unwrap().iter().map(id).collect()
-}
 
 #[test]
 fn what_fits_goes_out_at_once_and_the_rest_when_the_window_has_moved_on() {
@@ -203,10 +10,13 @@ fn what_fits_goes_out_at_once_and_the_rest_when_the_window_has_moved_on() {
         user.wait(100);
     }
     assert_eq!(user.seqs(1), [1, 2, 3]);
-    assert_eq!(user.throttle.due(&user.rules), Some(1_000));
+    assert_eq!(user.throttle.due(0, &user.rules), Some(1_000));
     user.wait(5_000);
     assert_eq!(user.got[&1][3..], [(1_000, (4..=8).collect())]);
-    assert_eq!((user.throttle.due(&user.rules), user.throttle.bytes()), (None, 0));
+    assert_eq!(
+        (user.throttle.due(0, &user.rules), user.throttle.bytes()),
+        (None, 0)
+    );
 }
 
 #[test]
@@ -297,13 +107,13 @@ fn several_connections_of_a_user_count_once() {
     for seq in 1..=3 {
         user.offer(&[1, 2, 3], &thought(seq, "a"));
     }
-    for who in 1..=3 {
-        assert_eq!(user.seqs(who), [1, 2]);
-        assert_eq!(user.throttle.firsts(who), [3]);
+    for number in 1..=3 {
+        assert_eq!(user.seqs(number), [1, 2]);
+        assert_eq!(user.throttle.firsts(who(number)), [3]);
     }
     user.wait(2_000);
-    for who in 1..=3 {
-        assert_eq!(user.seqs(who), [1, 2, 3]);
+    for number in 1..=3 {
+        assert_eq!(user.seqs(number), [1, 2, 3]);
     }
     assert_eq!(user.counted.len(), 3);
 }
@@ -339,8 +149,8 @@ fn what_is_not_merged_reaches_all_connections_together_in_order_over_all_rooms()
     user.offer(&[1, 2], &chat(3, "a"));
     user.offer(&[1, 2], &chat(4, "b"));
     user.wait(9_000);
-    let times = |who| {
-        user.got[&who]
+    let times = |number| {
+        user.got[&number]
             .iter()
             .map(|(at_ms, seqs)| (*at_ms, seqs[0]))
             .collect()
@@ -377,7 +187,7 @@ fn a_value_for_a_room_that_the_newer_one_is_not_for_stays() {
     ] {
         user.offer(&[1], &update(seq, rooms));
     }
-    assert_eq!(user.throttle.firsts(1), [5, 6]);
+    assert_eq!(user.throttle.firsts(who(1)), [5, 6]);
     user.wait(9_000);
     assert_eq!(user.seqs(1), [1, 5, 6]);
 }
@@ -385,8 +195,7 @@ fn a_value_for_a_room_that_the_newer_one_is_not_for_stays() {
 #[test]
 fn more_waiting_bytes_than_allowed_are_an_overflow() {
     let mut user = User::new(rules(1));
-    let one = thought(1, "a").payload.json().len();
-    user.rules.wait_bytes = 3 * one;
+    user.rules.wait_bytes = 3 * cost(&thought(1, "a"));
     let offers: Vec<Offer> = (1..=5)
         .map(|seq| user.offer(&[1], &thought(seq, "a"))[0])
         .collect();
@@ -400,7 +209,7 @@ fn more_waiting_bytes_than_allowed_are_an_overflow() {
             Offer::Overflow
         ]
     );
-    user.throttle.forget(1);
+    user.throttle.forget(who(1));
     assert_eq!(user.throttle.bytes(), 0);
     assert_eq!(
         user.offer(&[2], &thought(6, "a")),
@@ -410,13 +219,50 @@ fn more_waiting_bytes_than_allowed_are_an_overflow() {
 }
 
 #[test]
+fn an_event_that_waits_for_several_connections_is_held_once() {
+    let mut user = User::new(rules(1));
+    user.offer(&[1, 2, 3], &thought(1, "a"));
+    user.offer(&[1, 2, 1_001], &thought(2, "a"));
+    assert_eq!(user.throttle.bytes(), cost(&thought(2, "a")));
+    user.throttle.forget(who(1));
+    assert_eq!(user.throttle.bytes(), cost(&thought(2, "a")));
+    user.wait(2_000);
+    assert_eq!(user.throttle.bytes(), 0);
+}
+
+#[test]
+fn one_event_may_wait_however_large_it_is() {
+    let mut user = User::new(rules(1));
+    user.rules.wait_bytes = 10;
+    assert_eq!(user.offer(&[1], &thought(1, "a")), [Offer::Now]);
+    assert_eq!(user.offer(&[1, 2], &thought(2, "a")), [Offer::Waits; 2]);
+    assert_eq!(user.offer(&[1], &thought(3, "a")), [Offer::Overflow]);
+}
+
+#[test]
+fn what_is_merged_is_no_larger_than_twice_what_waited_however_long_the_ids_are() {
+    let mut user = User::new(rules(1));
+    user.offer(&[1], &thought(1, "a"));
+    for seq in 2..200 {
+        let mut event = event(seq, "agent-thought", Some("a"), &["r"], json!({"thought": ""}));
+        let id = format!("{seq:0>128}");
+        Arc::get_mut(&mut event).unwrap().id = EventId::parse(&id).unwrap();
+        user.offer(&[1], &event);
+    }
+    let waits = user.throttle.bytes();
+    let releases = user.throttle.release(0, &user.rules, 1_000).unwrap();
+    let merged = releases[0].merged.as_ref().unwrap().len();
+    assert!(merged <= 2 * waits && merged > 198 * 128, "{merged} of {waits}");
+}
+
+#[test]
 fn the_latest_takes_the_bytes_of_the_one_before_it() {
     let mut user = User::new(rules(1));
-    user.rules.wait_bytes = 30;
+    user.rules.wait_bytes = cost(&update(99, "t"));
     for seq in 1..100 {
         assert_ne!(user.offer(&[1], &update(seq, "t"))[0], Offer::Overflow);
     }
-    assert_eq!(user.throttle.bytes(), update(1, "t").payload.json().len());
+    assert_eq!(user.throttle.bytes(), cost(&update(99, "t")));
 }
 
 #[test]
@@ -426,7 +272,7 @@ fn more_than_a_position_can_name_is_an_overflow() {
     for seq in 2..WAITING_MAX as u64 + 2 {
         assert_eq!(user.offer(&[1], &update(seq, &seq.to_string())), [Offer::Waits]);
     }
-    assert_eq!(user.throttle.firsts(1).len(), WAITING_MAX);
+    assert_eq!(user.throttle.firsts(who(1)).len(), WAITING_MAX);
     assert_eq!(
         user.offer(&[1], &update(9_998, "5")),
         [Offer::Waits],
@@ -445,9 +291,9 @@ fn what_a_connection_no_longer_wants_does_not_reach_it() {
         user.offer(&[1, 2], &event(seq, "chat", None, &rooms, json!(1)));
     }
     let in_p = |event: &Event| event.places.iter().any(|place| place.room.as_str() == "p");
-    user.throttle.retain(1, in_p);
-    assert_eq!(user.throttle.firsts(1), [4]);
-    assert_eq!(user.throttle.firsts(2), [2, 4, 5]);
+    user.throttle.retain(who(1), in_p);
+    assert_eq!(user.throttle.firsts(who(1)), [4]);
+    assert_eq!(user.throttle.firsts(who(2)), [2, 4, 5]);
     user.wait(9_000);
     assert_eq!((user.seqs(1), user.seqs(2)), (vec![1, 4], vec![1, 2, 3, 4, 5]));
     assert_eq!(user.throttle.bytes(), 0);
@@ -474,7 +320,7 @@ fn a_position_names_the_first_of_each_combination_of_rooms() {
             ),
         );
     }
-    assert_eq!(user.throttle.firsts(1), [2, 3, 5]);
+    assert_eq!(user.throttle.firsts(who(1)), [2, 3, 5]);
     let rule = &user.rules.by_name["agent-thought"];
     let offered = &user.offered[&1];
     assert!(same_key(&offered[1], &offered[3], rule));
@@ -531,6 +377,3 @@ fn what_has_no_text_cannot_be_merged() {
         assert_eq!(merged_payload(&[&event]), None);
     }
 }
-
-#[path = "throttle_properties.rs"]
-mod properties;
