@@ -287,7 +287,11 @@ async fn who_reads_too_much_history_waits_or_is_refused() {
 /// The first page is given whatever it comes to, and what is owed for it takes minutes.
 #[tokio::test]
 async fn what_an_address_may_not_read_yet_is_not_given() {
-    let node = TestNode::with(|config| config.limits.replay_bytes_per_second = 1 << 10).await;
+    let node = TestNode::with(|config| {
+        config.http.trusted_proxies = "127.0.0.1".into();
+        config.limits.replay_bytes_per_second = 1 << 10;
+    })
+    .await;
     let mut ws = node.ws().await;
     let oldest = ws.join(&[ROOM], None).await["position"].clone();
     let filler = "x".repeat(50 << 10);
@@ -303,6 +307,10 @@ async fn what_an_address_may_not_read_yet_is_not_given() {
     }
     assert!((1..12).contains(&given), "{given}");
     back.hears_nothing().await;
+    let path = format!("/v1/rooms/{ROOM}/events");
+    let page = ask(&node, &path, "192.0.2.2").await.ok();
+    assert_eq!(page["events"].as_array().unwrap().len(), 12);
+    ask(&node, &path, "192.0.2.2").await.error(429, "rate_limited");
 }
 
 #[tokio::test]
