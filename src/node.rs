@@ -404,8 +404,11 @@ fn site(
     }
 }
 
+fn count(limit: usize) -> u32 {
+    u32::try_from(limit).unwrap_or(u32::MAX)
+}
+
 fn caller_limits(limits: &sections::Limits) -> callers::Limits {
-    let count = |limit: usize| u32::try_from(limit).unwrap_or(u32::MAX);
     callers::Limits {
         all_sockets: count(limits.sockets),
         open: count(limits.connections_per_address),
@@ -431,7 +434,7 @@ fn thread_parts(
         bus: bus.clone(),
         gate: Arc::new(OpenGate::default()),
         memory: Memory::new(config.limits.memory_bytes as u64),
-        subjects: Subjects::new(),
+        subjects: Subjects::new(count(config.limits.connections_per_subject)),
         bridge,
         settings: Settings {
             node: name.clone(),

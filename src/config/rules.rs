@@ -78,6 +78,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("limits.memory_bytes", Number(0, 1_024 * GIB)),
     rule("limits.sockets", Number(1, 10_000_000)),
     rule("limits.connections_per_address", Number(0, 10_000_000)),
+    rule("limits.connections_per_subject", Number(0, 10_000_000)),
     rule("limits.streams_per_address", Number(0, 10_000_000)),
     rule("limits.handshakes_per_second", Number(0, 1_000_000)),
     rule("limits.requests_per_second", Number(0, 10_000_000)),

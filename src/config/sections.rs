@@ -126,6 +126,8 @@ pub struct Limits {
     /// Accepted TCP connections of one client address, and beside them its WebSockets, streams and sessions of
     /// Socket.IO. An IPv6 address counts by its first 64 bits. 0: no limit.
     pub connections_per_address: usize,
+    /// WebSockets, streams and clients of Socket.IO of one subject. 0: no limit.
+    pub connections_per_subject: usize,
     /// Streams and polls of one client address that wait for something. 0: no limit.
     pub streams_per_address: usize,
     /// Connections that one client address may open a second, ten seconds' worth of them at once. 0: no limit.
@@ -170,6 +172,7 @@ impl Default for Limits {
             memory_bytes: 1_073_741_824,
             sockets: 40_000,
             connections_per_address: 10_000,
+            connections_per_subject: 1_000,
             streams_per_address: 5_000,
             handshakes_per_second: 2_000,
             requests_per_second: 10_000,

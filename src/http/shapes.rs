@@ -113,9 +113,12 @@ impl Here {
     }
 
     /// What a new connection takes up of a client address and of its subject, where that is known already, if it may.
+    /// Errors: `rate_limited`.
     pub fn place(&self, client: &Client, subject: Option<&Arc<str>>) -> Result<Place, ApiError> {
         let session = self.take(client)?;
-        let subject = subject.map(|subject| self.thread.desk.hub.subjects.take(subject));
+        let hub = &self.thread.desk.hub;
+        let subject = subject.map(|subject| hub.subjects.take(subject)).transpose();
+        let subject = subject.inspect_err(|_| hub.stats.refused.add(1))?;
         Ok(Place { session, subject })
     }
 

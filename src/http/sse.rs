@@ -46,6 +46,7 @@ pub struct StreamQuery {
         (status = 200, description = "First `joined` with `recovered`, then what was missed, then what comes",
             content_type = "text/event-stream", body = String),
         (status = 400, description = "`room_name_invalid`, `position_invalid`", body = ErrorShape),
+        (status = 429, description = "`rate_limited`: the address or the subject has too many", body = ErrorShape),
         (status = 503, description = "The node is full or shutting down", body = ErrorShape),
     ),
 )]

@@ -22,6 +22,7 @@ const GREENROOM_V1: &str = "greenroom.v1";
         (status = 101, description = "Switching to the WebSocket protocol"),
         (status = 401, description = "No token that holds, neither in the head nor as `?token=`", body = ErrorShape),
         (status = 426, description = "Not a WebSocket handshake", body = ErrorShape),
+        (status = 429, description = "`rate_limited`: the address or the subject has too many", body = ErrorShape),
         (status = 503, description = "The node is full or shutting down", body = ErrorShape),
     ),
 )]

@@ -88,7 +88,7 @@ catalogue! {
     TooManyRooms        "too_many_rooms"         422 false "More rooms than an event or a connection may have.";
     UpgradeRequired     "upgrade_required"       426 false "This path speaks WebSocket only.";
     HeadTooLarge        "head_too_large"         431 false "The request's head is over the limit (limits.head_bytes).";
-    RateLimited         "rate_limited"           429 true  "This address has too much open, or too much came from it too fast; try again after the time given.";
+    RateLimited         "rate_limited"           429 true  "This address or subject has too much open, or too much came too fast; try again after the time given.";
     Internal            "internal"               500 true  "A bug; it was logged.";
     Overloaded          "overloaded"             503 true  "The node is at a limit; try again after the time given.";
     Unavailable         "unavailable"            503 true  "The part that would answer is being restarted; the same request with the same id is safe.";

@@ -99,7 +99,8 @@ impl<W: Wire> Connection<W> {
             let error = encode::connect_error(name, "too many namespaces", None);
             return engine.send(ws::encode_text(&error));
         }
-        if let Err(fault) = self.admit(auth, engine) {
+        let comes_back = handler.comes_back(auth);
+        if let Err(fault) = self.admit(auth, comes_back, engine) {
             let error = encode::connect_error(name, &fault.message, Some(&shown::error_data(&fault)));
             return engine.send(ws::encode_text(&error));
         }
@@ -112,29 +113,23 @@ impl<W: Wire> Connection<W> {
 
     /// Lets the client in by the token it shows, or by the one of its handshake. All namespaces of a session are one
     /// client's: a token that it shows later has to be of the same subject, and takes the place of the one before.
-    fn admit(&self, auth: Option<&RawValue>, engine: &Engine<'_, W>) -> Result<(), Fault> {
+    fn admit(&self, auth: Option<&RawValue>, comes_back: bool, engine: &Engine<'_, W>) -> Result<(), Fault> {
         let peer = engine.peer;
         let token = shown::token(auth);
         let grant = gate::admit(&*self.shared.gate, peer, token.as_deref(), (self.shared.clock)())?;
         let card = peer.card();
-        if card.subject != grant.subject {
-            if self.sockets.iter().any(|socket| socket.is_connected()) {
-                let message = "another namespace of this session is another subject's";
-                return Err(Fault::new(Code::Forbidden, message));
-            }
-            // Its place among those of the subject before is free again.
-            peer.subject.take();
+        let is_another = card.subject != grant.subject;
+        if is_another && self.sockets.iter().any(|socket| socket.is_connected()) {
+            let message = "another namespace of this session is another subject's";
+            return Err(Fault::new(Code::Forbidden, message));
+        }
+        count_in(grant.subject.as_ref(), comes_back, engine)?;
+        if is_another {
             peer.set_card(Arc::new(Card {
                 subject: grant.subject.clone(),
                 node: card.node.clone(),
                 ..*card
             }));
-        }
-        if let Some(subject) = &grant.subject
-            && peer.subject.borrow().is_none()
-        {
-            let subject = engine.hub.subjects.take(subject);
-            *peer.subject.borrow_mut() = Some(subject);
         }
         peer.stand(Ok(grant), self.shared.expiring_ms);
         Ok(())
@@ -181,6 +176,24 @@ impl<W: Wire> Connection<W> {
             }
         }
     }
+}
+
+/// Counts a session among the connections of its subject; that of another one is over. Errors: `rate_limited`, but not for
+/// a client that may come back.
+fn count_in<W: Wire>(name: Option<&Arc<str>>, comes_back: bool, engine: &Engine<'_, W>) -> Result<(), Fault> {
+    let has = &engine.peer.subject;
+    if has.borrow().as_ref().map(|subject| subject.name()) == name {
+        return Ok(());
+    }
+    let subject = match name.map(|name| engine.hub.subjects.take(name)).transpose() {
+        Err(fault) if !comes_back => {
+            engine.hub.stats.refused.add(1);
+            return Err(fault);
+        }
+        subject => subject.ok().flatten(),
+    };
+    drop(has.replace(subject));
+    Ok(())
 }
 
 impl<W: Wire> App<W> for Connection<W> {

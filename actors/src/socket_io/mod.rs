@@ -26,6 +26,12 @@ pub trait Handler<W: Wire> {
     /// disconnected.
     fn connect(&self, socket: Rc<Socket<W>>, auth: Option<Box<RawValue>>) -> Work;
 
+    /// Whether a client with this to say of itself may come back to where it was, and so in the place of another connection
+    /// of its own. If there is no other place left, [`Handler::connect`] has to find it one, or to refuse it.
+    fn comes_back(&self, _auth: Option<&RawValue>) -> bool {
+        false
+    }
+
     /// A client that was accepted sends an event.
     fn event(&self, socket: Rc<Socket<W>>, asked: Asked) -> Work;
 

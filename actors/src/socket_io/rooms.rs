@@ -1,6 +1,6 @@
 //! The node's rooms as the main namespace: what a front end asks of them, answered by acks.
 
-use super::{Asked, Handler, Socket, Work};
+use super::{Asked, Handler, Socket, Work, shown};
 use crate::{
     logic::{
         access::Action,
@@ -129,6 +129,7 @@ impl<W: Wire> Handler<W> for RoomsHandler<W> {
         Some(
             async move {
                 let record = claimed.await.ok().flatten();
+                let counted = handler.count_in(&socket.peer, record.is_some()).await;
                 let claim = record.map(|record| Claim::new(handler.desk.bus.clone(), secret, record));
                 // What it may do now may be less than it was.
                 let claim = claim.filter(|claim| claim.may_be_taken(&socket.peer, (handler.desk.clock)()));
@@ -136,12 +137,18 @@ impl<W: Wire> Handler<W> for RoomsHandler<W> {
                     (Said::Nothing, Some(claim)) => claim.start(),
                     _ => auth.position(),
                 };
-                if !socket.is_over() {
-                    handler.enter(&socket, claim, since, newcomer).await;
+                match counted {
+                    _ if socket.is_over() => {}
+                    Ok(()) => handler.enter(&socket, claim, since, newcomer).await,
+                    Err(fault) => socket.refuse(&fault.message, Some(&shown::error_data(&fault))),
                 }
             }
             .boxed_local(),
         )
+    }
+
+    fn comes_back(&self, auth: Option<&RawValue>) -> bool {
+        self.recovery && Auth::read(auth).secret().is_some()
     }
 
     fn event(&self, socket: Rc<Socket<W>>, asked: Asked) -> Work {
@@ -171,6 +178,26 @@ impl<W: Wire> Handler<W> for RoomsHandler<W> {
 }
 
 impl<W: Wire> RoomsHandler<W> {
+    /// Counts a client among the connections of its subject, if it is not yet. One that has taken over from an older
+    /// connection waits for that one's place. Errors: `rate_limited`.
+    async fn count_in(&self, peer: &Peer<W>, takes_over: bool) -> Result<(), Fault> {
+        let Some(name) = peer.card().subject.clone() else {
+            return Ok(());
+        };
+        if peer.subject.borrow().is_some() {
+            return Ok(());
+        }
+        let subjects = &self.desk.hub.subjects;
+        let subject = if takes_over {
+            subjects.take_over(&name).await
+        } else {
+            subjects.take(&name)
+        };
+        let subject = subject.inspect_err(|_| self.desk.hub.stats.refused.add(1))?;
+        *peer.subject.borrow_mut() = Some(subject);
+        Ok(())
+    }
+
     fn enter(
         &self,
         socket: &Rc<Socket<W>>,

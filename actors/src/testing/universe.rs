@@ -146,6 +146,8 @@ pub struct Plan {
     pub memory_bytes: u64,
     /// Who is let in.
     pub gate: Arc<dyn Gate>,
+    /// How many connections a subject may have; 0: any number.
+    pub connections_per_subject: u32,
     /// What the shards are told.
     pub settings: Settings,
 }
@@ -162,6 +164,7 @@ impl Plan {
             commands_in_flight: 256,
             memory_bytes: 0,
             gate: Arc::new(OpenGate::default()),
+            connections_per_subject: 0,
             settings: settings("node"),
         }
     }
@@ -236,7 +239,7 @@ impl Node {
             ..plan.settings.clone()
         });
         let memory = Memory::new(plan.memory_bytes);
-        let subjects = Subjects::new();
+        let subjects = Subjects::new(plan.connections_per_subject);
         let shard = |s| {
             let id = ShardId(n * 100 + s);
             let neighbours = Neighbours {
@@ -316,8 +319,8 @@ impl Shard {
         let (wire, client) = connection(window);
         let peer = self.peer(Protocol::GreenroomV1, Line::Socket(wire));
         if let Some(subject) = standing.as_ref().ok().and_then(|grant| grant.subject.clone()) {
-            let counted = self.desk.hub.subjects.take(&subject);
-            *peer.subject.borrow_mut() = Some(counted);
+            // Who is one too many is refused at the door, and a test of that asks there.
+            *peer.subject.borrow_mut() = self.desk.hub.subjects.take(&subject).ok();
             peer.set_card(Arc::new(Card {
                 subject: Some(subject),
                 node: self.settings.node.clone(),

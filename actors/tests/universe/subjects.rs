@@ -8,12 +8,13 @@ use greenroom_actors::{
     },
     testing::{
         on_virtual_time,
+        socket_io::SocketIo,
         tokens::Tokens,
-        universe::{Plan, Universe},
+        universe::{Plan, Shard, Universe},
         wire::{Client, WINDOW},
     },
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// Bytes that may wait for a user.
@@ -21,6 +22,11 @@ const WAIT_BYTES: usize = 4_000;
 
 /// A node of two shards on which two events a second reach a user, which are not merged.
 fn universe() -> Universe {
+    with_limit(0)
+}
+
+/// One where a subject may have so many connections.
+fn with_limit(connections_per_subject: u32) -> Universe {
     hush();
     let tokens = Tokens::default();
     for name in ["ada", "bob"] {
@@ -33,6 +39,7 @@ fn universe() -> Universe {
     }
     let mut plan = Plan::new(1, 2);
     plan.gate = Arc::new(tokens);
+    plan.connections_per_subject = connections_per_subject;
     let rule = Rule {
         merge: Merge::None,
         priority: 5,
@@ -147,8 +154,109 @@ fn a_subject_without_connections_is_forgotten() {
         one.hang_up();
         universe.settle().await;
         assert_eq!(subjects.len(), 1);
+        // Whoever holds it still, it is over.
+        let _held = shard(&universe, 0, 1).desk.hub.all();
         other.hang_up();
         universe.settle().await;
         assert!(subjects.is_empty());
+    });
+}
+
+/// A client of Socket.IO that has shown this.
+async fn entered(universe: &Universe, at: &Shard, auth: Value) -> SocketIo {
+    let mut client = at.socket_io();
+    client.listen();
+    enter(universe, &mut client, &auth).await;
+    client
+}
+
+async fn enter(universe: &Universe, client: &mut SocketIo, auth: &Value) {
+    client.greeting = None;
+    client.send(&format!("40{auth}"));
+    universe.settle().await;
+    client.listen();
+}
+
+fn pid(client: &SocketIo) -> Value {
+    let greeting = client.greeting.as_ref().expect("it was let in");
+    greeting["pid"].clone()
+}
+
+/// Whether it was told that its subject has too many.
+fn is_refused(client: &SocketIo) -> bool {
+    let is_it = |packet: &String| packet.starts_with("44") && packet.contains("rate_limited");
+    client.greeting.is_none() && client.others.last().is_some_and(is_it)
+}
+
+#[test]
+fn a_client_that_comes_back_is_not_refused_because_of_itself() {
+    on_virtual_time(async {
+        let universe = with_limit(1);
+        let [one, other] = [0, 1].map(|at| shard(&universe, 0, at));
+        let first = entered(&universe, one, json!({"token": "ada"})).await;
+        // The node does not know yet that nobody is there any more.
+        let mut pid_before = pid(&first);
+        for at in [other, one, one] {
+            let auth = json!({"token": "ada", "pid": pid_before});
+            let back = entered(&universe, at, auth).await;
+            assert_eq!(pid(&back), pid_before);
+            pid_before = pid(&back);
+        }
+        let another = entered(&universe, one, json!({"token": "ada"})).await;
+        assert!(is_refused(&another), "{:?}", another.others);
+        let guesses = entered(&universe, one, json!({"token": "ada", "pid": "0".repeat(32)})).await;
+        assert!(is_refused(&guesses), "{:?}", guesses.others);
+        assert_eq!(universe.nodes[0].shards[0].desk.hub.stats.refused.get(), 2);
+    });
+}
+
+#[test]
+fn a_place_that_nobody_gives_up_is_waited_for_a_while_and_may_be_come_back_to_later() {
+    on_virtual_time(async {
+        let universe = with_limit(1);
+        let at = shard(&universe, 0, 0);
+        let mut first = entered(&universe, at, json!({"token": "ada"})).await;
+        let auth = json!({"token": "ada", "pid": pid(&first)});
+        first.hang_up();
+        universe.settle().await;
+        let mut second = entered(&universe, at, json!({"token": "ada"})).await;
+        assert!(second.greeting.is_some());
+        let mut back = entered(&universe, at, auth.clone()).await;
+        assert_eq!((&back.greeting, back.others.len()), (&None, 0));
+        wait(3.0).await;
+        back.listen();
+        assert!(is_refused(&back), "{:?}", back.others);
+        second.hang_up();
+        universe.settle().await;
+        enter(&universe, &mut back, &auth).await;
+        assert_eq!(pid(&back), auth["pid"]);
+    });
+}
+
+#[test]
+fn a_session_that_becomes_another_subjects_is_counted_as_his() {
+    on_virtual_time(async {
+        let universe = with_limit(1);
+        let at = shard(&universe, 0, 0);
+        let mut client = entered(&universe, at, json!({"token": "ada"})).await;
+        client.send("41");
+        universe.settle().await;
+        enter(&universe, &mut client, &json!({"token": "bob"})).await;
+        assert!(client.greeting.is_some());
+        let bob = entered(&universe, at, json!({"token": "bob"})).await;
+        assert!(is_refused(&bob), "{:?}", bob.others);
+        let mut ada = entered(&universe, at, json!({"token": "ada"})).await;
+        assert!(ada.greeting.is_some());
+        // Who is refused stays who he was.
+        client.send("41");
+        universe.settle().await;
+        enter(&universe, &mut client, &json!({"token": "ada"})).await;
+        assert!(is_refused(&client), "{:?}", client.others);
+        enter(&universe, &mut client, &json!({"token": "bob"})).await;
+        assert!(client.greeting.is_some());
+        client.hang_up();
+        ada.hang_up();
+        universe.settle().await;
+        assert!(at.desk.hub.subjects.is_empty());
     });
 }

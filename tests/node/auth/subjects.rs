@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use greenroom::config::sections::{Kind, Merge};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Error;
 
 use super::{Guarded, token};
-use crate::kit::{Sio, Sse, TestNode, Ws};
+use crate::kit::{Polling, Sio, Sse, TestNode, Ws, eventually};
 
 /// A connection, in one room.
 enum Member {
@@ -143,4 +144,52 @@ async fn an_event_counts_once_for_a_subject_however_many_connections_get_it() {
         // On a machine that stands still for so long, it counts again.
         assert!(none_waits || since.elapsed().as_secs() >= 1);
     }
+}
+
+/// Enters by polling; what it is told.
+async fn polls(node: &TestNode, subject: &str) -> String {
+    let polling = Polling::open(&node.http).await;
+    polling.say(&format!("40{}", json!({"token": of(subject)}))).await;
+    polling.packets().await.concat()
+}
+
+/// What the answer to a WebSocket's handshake says: its status, and whether it says when to come again.
+async fn knocks(node: &TestNode, subject: &str) -> (u16, bool) {
+    match Ws::knock(node.address, "", Some(&of(subject))).await {
+        Err(Error::Http(response)) => {
+            let again = response.headers().contains_key("retry-after");
+            (response.status().as_u16(), again)
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => (101, false),
+    }
+}
+
+#[actix_rt::test]
+async fn connections_of_a_subject_are_counted_on_every_surface() {
+    let guarded = Guarded::changed(|config| config.limits.connections_per_subject = 4).await;
+    let node = &guarded.node;
+    let four = Member::four(node, "ada", ["a"; 4]).await;
+    let stream = format!("/v1/rooms/a/stream?token={}", of("ada"));
+    let error = node.http.get(&stream).await.error(429, "rate_limited");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("limits.connections_per_subject"), "{message}");
+    assert_eq!(knocks(node, "ada").await, (429, true));
+    let mut sio = Sio::open(node.address).await;
+    sio.send(&format!("40{}", json!({"token": of("ada")}))).await;
+    for told in [sio.packet().await, polls(node, "ada").await] {
+        assert!(
+            told.starts_with("44") && told.contains("\"code\":\"rate_limited\""),
+            "{told}"
+        );
+    }
+    // Requests are no connections, and others are others.
+    assert_eq!(guarded.get("/v1/rooms/a", &of("ada")).await.status, 200);
+    assert!(polls(node, "bob").await.starts_with("40"));
+    assert_eq!(knocks(node, "bob").await.0, 101);
+    drop(four);
+    eventually("a place to be free", || async {
+        knocks(node, "ada").await.0 == 101
+    })
+    .await;
 }
