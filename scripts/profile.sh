@@ -34,5 +34,5 @@ for case in "$@"; do
     perf script --input "$work/perf" 2>/dev/null | inferno-collapse-perf >"$work/stacks" 2>/dev/null
     inferno-flamegraph --title "greenroom, $case, at $commit" --minwidth 0.4 --hash <"$work/stacks" \
         >"docs/profiles/$case.svg"
-    echo "profile: docs/profiles/$case.svg, $(awk '{n += $NF} END {print n}' "$work/stacks") samples"
+    echo "profile: docs/profiles/$case.svg"
 done
