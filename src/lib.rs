@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod node;
 pub mod open_files;
 pub mod rooms;
+mod settings;
 pub mod shards;
 
 pub use greenroom_actors as actors;

@@ -1,6 +1,5 @@
 //! The composition root: the one file that knows every adapter and every actor, and in which order they start and end.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -10,15 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix::{Addr, Recipient};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
-use greenroom_actors::callers::{self, Callers};
+use greenroom_actors::callers::Callers;
 use greenroom_actors::embedded_bus::EmbeddedBus;
 use greenroom_actors::gate::OpenGate;
 use greenroom_actors::logic::access::Grant;
-use greenroom_actors::logic::engine_io::{Timing, payload};
 use greenroom_actors::logic::rate::{self, Rate};
 use greenroom_actors::logic::restarts::Policy;
-use greenroom_actors::logic::throttle::{Merge, Rule, Rules};
-use greenroom_actors::logic::{bus_log, publication, sessions, socket_io, ws};
+use greenroom_actors::logic::{bus_log, publication, sessions, ws};
 use greenroom_actors::memory::Memory;
 use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
 use greenroom_actors::ports::{Bus, WallClock};
@@ -37,15 +34,9 @@ use crate::extensions::Extensions;
 use crate::http::{self, Clients, Proxies, Site};
 use crate::ids;
 use crate::rooms::Rooms;
-use crate::shards::{EngineSessions, Shards, SocketIoParts, ThreadParts};
+use crate::settings::{caller_limits, count, policy, rules, socket_io_parts};
+use crate::shards::{EngineSessions, Shards, ThreadParts};
 
-/// Packets in one POST of a polling client: an engine's own limit, since the stock client writes what it has at once.
-const PACKETS_A_POST: usize = 10_000;
-/// Attachments of one packet, as in the stock server.
-const ATTACHMENTS_A_PACKET: u32 = 10;
-/// Seconds' worth of connections that an address may open, and of history that it may be given, at once: all clients
-/// behind one address come back together after a cut.
-const AT_ONCE_SECONDS: u64 = 10;
 /// How often draining looks whether everybody has gone.
 const DRAIN_LOOK: Duration = Duration::from_millis(10);
 /// How long the node's threads may take to begin.
@@ -348,16 +339,6 @@ pub fn workers(config: &Config) -> usize {
     }
 }
 
-fn policy(config: &Config) -> Policy {
-    Policy {
-        max_restarts: config.supervision.restarts,
-        window: Duration::from_millis(config.supervision.window_ms),
-        vital: true,
-        mailbox: config.limits.mailbox,
-        ..Policy::default()
-    }
-}
-
 /// The bridge has a thread of its own, so that a busy worker thread delays no other shard's subscriptions.
 async fn start_bridge(
     thread: &Arbiter,
@@ -401,21 +382,6 @@ fn site(
         cookie: config.socketio.cookie.as_deref().map(Arc::from),
         draining,
         began: Instant::now(),
-    }
-}
-
-fn count(limit: usize) -> u32 {
-    u32::try_from(limit).unwrap_or(u32::MAX)
-}
-
-fn caller_limits(limits: &sections::Limits) -> callers::Limits {
-    callers::Limits {
-        all_sockets: count(limits.sockets),
-        open: count(limits.connections_per_address),
-        waiting: count(limits.streams_per_address),
-        handshakes: Rate::new(limits.handshakes_per_second, AT_ONCE_SECONDS),
-        requests: Rate::new(limits.requests_per_second, 1),
-        replays: Rate::new(limits.replay_bytes_per_second, AT_ONCE_SECONDS),
     }
 }
 
@@ -469,53 +435,6 @@ fn thread_parts(
         engine_sessions: EngineSessions::default(),
         extensions: Extensions::default(),
         shards: shards.clone(),
-    }
-}
-
-fn socket_io_parts(config: &Config) -> SocketIoParts {
-    let socketio = &config.socketio;
-    let ms = |ms: u64| u32::try_from(ms).unwrap_or(u32::MAX);
-    SocketIoParts {
-        timing: Timing {
-            ping_interval_ms: ms(socketio.ping_interval_ms),
-            ping_timeout_ms: ms(socketio.ping_timeout_ms),
-            upgrade_timeout_ms: ms(socketio.upgrade_timeout_ms),
-            ..Timing::default()
-        },
-        payload: payload::Limits {
-            bytes: socketio.max_payload_bytes,
-            packets: PACKETS_A_POST,
-        },
-        packets: socket_io::Limits {
-            attachments: ATTACHMENTS_A_PACKET,
-            attachment_bytes: socketio.max_payload_bytes,
-        },
-        connect_timeout_ms: socketio.connect_timeout_ms,
-        recovery: socketio.recovery == sections::Recovery::On,
-        acks: config.limits.acks_in_flight,
-    }
-}
-
-fn rules(throttle: &sections::Throttle) -> Rules {
-    let rule = |kind: &sections::Kind| Rule {
-        merge: match kind.merge {
-            sections::Merge::Append => Merge::Append,
-            sections::Merge::Latest => Merge::Latest,
-            sections::Merge::None => Merge::None,
-        },
-        priority: kind.priority,
-        per_second: kind.events_per_second,
-    };
-    // A rate of 0 switches the throttle off for that name.
-    let throttled = throttle
-        .kinds
-        .iter()
-        .filter(|(_, kind)| kind.events_per_second != Some(0));
-    let by_name: BTreeMap<String, Rule> = throttled.map(|(name, kind)| (name.clone(), rule(kind))).collect();
-    Rules {
-        per_second: throttle.events_per_second,
-        wait_bytes: throttle.wait_bytes,
-        by_name,
     }
 }
 

@@ -9,6 +9,7 @@
 //! - `rules`: what each key may hold, and how keys depend on each other;
 //! - `load`: the layers; `environment`: variable names; `key`: key paths and suggestions.
 
+mod doors;
 mod environment;
 mod key;
 mod load;
