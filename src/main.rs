@@ -2,8 +2,7 @@
 
 use std::process::ExitCode;
 
-/// Clients come and go between events that stay for a while; glibc's allocator lets what they leave behind add up. An
-/// embedding program chooses its own.
+/// Chosen by measurement: "What the misses are" in `docs/BENCHMARKS.md`. An embedding program chooses its own.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
