@@ -1,6 +1,8 @@
 //! The actors of a Greenroom node.
 
+pub mod broker;
 pub mod callers;
+pub mod cluster_bus;
 pub mod embedded_bus;
 pub mod engine;
 pub mod event_stream;

@@ -104,6 +104,10 @@ pub enum FromBus {
         /// The sequence.
         at: u64,
     },
+    /// The broker is away: the node goes on by itself.
+    BrokerAway,
+    /// The broker is there again: attach anew, so that what was missed is caught up.
+    AttachAgain,
     /// A client has come back; a connection of an earlier generation of it is to be closed.
     TakenOver {
         /// Its id.

@@ -15,7 +15,7 @@ use crate::{
         fault::CloseCode,
         few::Few,
         memory::{PLACE_BYTES, Tally},
-        position::Position,
+        position::{Position, SEEN_MAX, Seen},
         presence::{Card, Secret},
         protocol::{Protocol, Rooms},
         room_name::RoomName,
@@ -104,6 +104,8 @@ pub struct Peer<W> {
     pub subject: RefCell<Option<Subject>>,
     /// Whose throttle is asked; looked up when the first event is throttled.
     pub user: RefCell<Option<Arc<User>>>,
+    /// What it was given while the broker was away, beyond its number. Mostly nothing.
+    pub seen: RefCell<Box<[Seen]>>,
     /// Where it is in the history while it is not live.
     pub catch_up: RefCell<Option<Box<CatchUp>>>,
     /// When it was last heard of, shard milliseconds.
@@ -164,6 +166,20 @@ pub struct PendingJoin {
     pub reference: Option<Box<RawValue>>,
     /// It is that of a client that comes back to where it was.
     pub restoring: Option<Box<Restoring>>,
+    /// Whether it is written down that the client will be there, if it may come back.
+    pub written: Written,
+}
+
+/// Whether it is written down where a client will be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Written {
+    /// Not yet.
+    #[default]
+    No,
+    /// It is being written, as the so-manieth.
+    Begun(u64),
+    /// Yes, or it need not be.
+    Done,
 }
 
 /// A peer that is being given the history.
@@ -249,6 +265,7 @@ impl<W: Wire> Peer<W> {
             pending: RefCell::default(),
             subject: RefCell::new(None),
             user: RefCell::new(None),
+            seen: RefCell::default(),
             catch_up: RefCell::new(None),
             heard_ms: Cell::new(0),
             pinged_ms: Cell::new(0),
@@ -262,6 +279,31 @@ impl<W: Wire> Peer<W> {
     /// What others may know of it.
     pub fn card(&self) -> Arc<Card> {
         self.card.borrow().clone()
+    }
+
+    /// Whether it was given an event while the broker was away; `key` is the hash of the event's throttle key.
+    pub fn has_seen(&self, event: &Event, key: impl Fn() -> Option<u32>) -> bool {
+        let seen = self.seen.borrow();
+        !seen.is_empty()
+            && event
+                .origin
+                .is_some_and(|origin| seen.iter().any(|seen| seen.includes(origin, &key)))
+    }
+
+    /// It has been given this while the broker is away, and all before it of the same outage.
+    pub fn note_seen(&self, new: Seen) {
+        let mut seen = self.seen.borrow_mut();
+        let is_it = |seen: &&mut Seen| seen.node == new.node && seen.from == new.from;
+        if let Some(known) = seen.iter_mut().find(is_it) {
+            known.upto = known.upto.max(new.upto);
+            return;
+        }
+        let mut all = std::mem::take(&mut *seen).into_vec();
+        if all.len() == SEEN_MAX {
+            all.remove(0);
+        }
+        all.push(new);
+        *seen = all.into();
     }
 
     /// How it stands from now on. One that may do something until some time is looked at again `warning_ms` before.

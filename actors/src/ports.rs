@@ -1,12 +1,13 @@
 //! The ports: what the actors need of the world, each with an embedded twin that ships.
 
 use crate::{
+    broker::NodeRow,
     logic::{
         access::{Action, Grant},
         bus_log::{Page, Query},
         event::{Draft, Event, Receipt},
         fault::Fault,
-        position::Life,
+        position::{Life, Seen},
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
@@ -17,7 +18,7 @@ use crate::{
 };
 use actix::Recipient;
 use std::{
-    future::Future,
+    future::{Future, pending, ready},
     io::{self, IoSlice},
     net::IpAddr,
     pin::Pin,
@@ -50,6 +51,27 @@ impl BusError {
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Away(_) | Self::Full)
     }
+}
+
+/// How the bus stands with what several nodes share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BusState {
+    /// Whether there is anything that is shared.
+    pub shared: bool,
+    /// Whether it is there.
+    pub up: bool,
+    /// Why it is not.
+    pub reason: String,
+    /// Since when it is or is not there, milliseconds since 1970.
+    pub since_ms: i64,
+    /// Events that this node has accepted and that are not shared yet.
+    pub waiting: usize,
+    /// What they take, bytes.
+    pub waiting_bytes: usize,
+    /// How often it went away.
+    pub outages: u64,
+    /// Whether what is published meanwhile is refused.
+    pub refuses: bool,
 }
 
 /// Which shard of a process, over all its nodes.
@@ -158,6 +180,40 @@ pub trait Bus: Send + Sync + 'static {
 
     /// What it holds, for the metrics.
     fn gauges(&self) -> BusGauges;
+
+    /// How it stands with what several nodes share. An embedded bus shares nothing.
+    fn state(&self) -> BusState {
+        BusState {
+            up: true,
+            ..BusState::default()
+        }
+    }
+
+    /// The nodes that share it; none where it is not shared.
+    fn nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    /// The most of a number that somebody says he has and that can be true.
+    fn bound(&self, seq: u64) -> u64 {
+        seq.min(self.gauges().head)
+    }
+
+    /// What this node has given to its own connections while the broker is away, after that count; none while it is there.
+    fn local_events(&self, _after: u64) -> Vec<Arc<Event>> {
+        Vec::new()
+    }
+
+    /// From which number on all of this is part of the history, once that is known: who has everything up to there need not
+    /// remember that he has seen it.
+    fn settled(&self, _seen: &Seen) -> Option<u64> {
+        None
+    }
+
+    /// Its own work, to be driven by the bridge, and anew when it has ended: then it answers why.
+    fn drive(self: Arc<Self>) -> PortFuture<String> {
+        Box::pin(pending())
+    }
 }
 
 /// What a bus holds.

@@ -3,7 +3,8 @@
 //! **Owns** which shards there are and how to reach them.
 //! **Hears** [`Attach`], [`Detach`], [`Interest`].
 //! **Tells** the bus what each shard wants; the shards, after a restart, to say it again.
-//! **Fails** when the bus is away, which is weather: retried with back-off.
+//! **Fails** never by itself. It drives what the bus has to do: while a broker is away that is tried again and again, and the
+//! bridge goes on, since the shards' joins need it then too.
 //! **After a restart** every shard attaches again, and catches up from the history what it may have missed.
 //!
 //! Events themselves do not pass through its mailbox: the bus hands them to the shards' inlets in order, which saves a
@@ -14,8 +15,16 @@ use crate::{
     ports::{Bus, BusError, ShardId},
     reply::Reply,
 };
-use actix::{Actor, AsyncContext, Context, Handler, Recipient, Supervised};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use actix::{
+    Actor, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture as _, fut::ActorFutureExt as _,
+};
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::time::Instant;
 
 /// How often the bus drops what is too old.
 const TEND_EVERY: Duration = Duration::from_secs(5);
@@ -28,6 +37,27 @@ pub struct RedisBridge {
     /// Kept over a restart: only they can say what they want.
     shards: BTreeMap<ShardId, Recipient<SayInterest>>,
     restarted: bool,
+    retry: Retry,
+    /// Attempts that have failed since the last one that lasted.
+    failed: u32,
+}
+
+/// How a bus whose work has ended is driven again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The first wait; each further one is twice as long.
+    pub min: Duration,
+    /// The longest wait. What has lasted for twice as long counts as a success.
+    pub max: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            min: Duration::from_millis(100),
+            max: Duration::from_secs(5),
+        }
+    }
 }
 
 impl RedisBridge {
@@ -37,7 +67,41 @@ impl RedisBridge {
             bus,
             shards: BTreeMap::new(),
             restarted: false,
+            retry: Retry::default(),
+            failed: 0,
         }
+    }
+
+    /// The same, tried again in this way.
+    pub fn retrying(self, retry: Retry) -> Self {
+        Self { retry, ..self }
+    }
+
+    /// Drives the bus, for as long as it has something to do.
+    fn drive(&mut self, ctx: &mut Context<Self>) {
+        let began = Instant::now();
+        let driven = self.bus.clone().drive().into_actor(self);
+        ctx.spawn(driven.map(move |reason, act, ctx| {
+            if began.elapsed() > 2 * act.retry.max {
+                act.failed = 0;
+            }
+            if act.failed == 0 {
+                tracing::warn!(reason, "the broker is away");
+            } else {
+                tracing::debug!(reason, failed = act.failed, "the broker is still away");
+            }
+            let wait = act.wait(began);
+            act.failed = act.failed.saturating_add(1);
+            ctx.run_later(wait, |act, ctx| act.drive(ctx));
+        }));
+    }
+
+    /// Doubling, capped, and a random part of it off, so that nodes do not come all at once.
+    fn wait(&self, began: Instant) -> Duration {
+        let doubled = self.retry.min.saturating_mul(1 << self.failed.min(16));
+        let longest = doubled.min(self.retry.max);
+        let chance = RandomState::new().hash_one(began.elapsed().as_nanos()) % 1_000;
+        longest.mul_f64(1.0 - chance as f64 / 2_000.0)
     }
 
     fn ask(&mut self, shard: ShardId, ctx: &mut Context<Self>) {
@@ -56,6 +120,7 @@ impl Actor for RedisBridge {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.run_interval(TEND_EVERY, |act, _| act.bus.tend());
+        self.drive(ctx);
         if self.restarted {
             let shards: Vec<ShardId> = self.shards.keys().copied().collect();
             shards.into_iter().for_each(|shard| self.ask(shard, ctx));

@@ -312,7 +312,7 @@ pub struct Published {
 /// A receipt as the body of an answer, rooms in the order in which they were named.
 pub fn receipt_json(receipt: &Receipt) -> Vec<u8> {
     let mut body = vec![b'{'];
-    push_receipt_fields(&mut body, &receipt.id, &receipt.offsets);
+    push_receipt_fields(&mut body, receipt);
     body.push(b'}');
     body
 }

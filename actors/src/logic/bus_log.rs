@@ -1,7 +1,7 @@
 //! The embedded bus's memory: the one sequence, each room's bounded history, and who published which id.
 
 use super::{
-    event::{Draft, Event, EventId, Place, Receipt},
+    event::{Draft, Event, EventId, Origin, Place, Receipt},
     position::Life,
     room_name::RoomName,
 };
@@ -95,7 +95,7 @@ impl Page {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct RoomLog {
     kept: VecDeque<Kept>,
     last_seq: u64,
@@ -103,11 +103,13 @@ struct RoomLog {
     used: u64,
 }
 
+#[derive(Clone)]
 struct Kept {
     prev: u64,
     event: Arc<Event>,
 }
 
+#[derive(Clone)]
 struct KnownId {
     digest: u64,
     receipt: Receipt,
@@ -116,6 +118,7 @@ struct KnownId {
 type IdKey = (Option<Arc<str>>, EventId);
 
 /// See the module's description.
+#[derive(Clone)]
 pub struct BusLog {
     limits: Limits,
     life: Life,
@@ -188,6 +191,12 @@ impl BusLog {
         self.rooms.len() * ROOM_BYTES + self.ids_bytes
     }
 
+    /// Goes on from there: numbers up to it may have been given out by somebody who is no more.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn leap(&mut self, seq: u64) {
+        self.seq = self.seq.max(seq);
+    }
+
     /// How many rooms are remembered.
     pub fn rooms(&self) -> usize {
         self.rooms.len()
@@ -200,6 +209,16 @@ impl BusLog {
 
     /// Numbers an event and keeps it. `keep` says of a room that it must not be forgotten (it has members).
     pub fn publish(&mut self, draft: Draft, keep: impl Fn(&RoomName) -> bool) -> Published {
+        self.publish_from(draft, None, keep)
+    }
+
+    /// The same, accepted by some node.
+    pub fn publish_from(
+        &mut self,
+        draft: Draft,
+        origin: Option<Origin>,
+        keep: impl Fn(&RoomName) -> bool,
+    ) -> Published {
         let now = draft.ts_ms;
         self.tend(now);
         let key = draft
@@ -226,8 +245,13 @@ impl BusLog {
             id: draft.id.clone(),
             offsets,
             repeated: false,
+            local: false,
         };
-        let event = Arc::new(Event::new(draft, self.life, self.seq, places));
+        let event = Event::new(draft, self.life, self.seq, places);
+        let event = Arc::new(match origin {
+            Some(origin) => event.from_node(origin),
+            None => event,
+        });
         self.keep(&event);
         if let Some(key) = key {
             self.ids_bytes += cost_of(&key, &receipt);

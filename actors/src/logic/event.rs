@@ -1,13 +1,17 @@
 //! The event: one thing that happened, in one or several rooms, the same for every protocol.
 
 use super::{
-    position::Life,
+    base36,
+    position::{Life, Position, Seen},
     protocol::{self, Protocol},
     room_name::RoomName,
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use std::sync::{Arc, OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 /// The longest event name, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
@@ -46,9 +50,27 @@ pub struct Event {
     pub about: Option<Box<str>>,
     /// When the node accepted it, milliseconds since 1970.
     pub ts_ms: i64,
+    /// Which node accepted it, where several share a bus.
+    pub origin: Option<Origin>,
+    /// The broker was away: the node has given it to its own connections, and its number is that of the last event before
+    /// the outage. The count of the first event that the node gave out so.
+    pub local_from: Option<u64>,
     /// The shared frames, one a form, each encoded by whoever needs it first.
     frames: [OnceLock<Bytes>; Protocol::FORMS],
 }
+
+/// Which node accepted an event, and as the how-manieth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin {
+    /// The node.
+    pub node: NodeTag,
+    /// How many it had accepted then, this one included.
+    pub count: u64,
+}
+
+/// One life of a node's process: a node that is started again has another one. 40 bits, 1 to 8 characters in base 36.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeTag(pub u64);
 
 /// Where an event stands in one room.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,7 +139,50 @@ impl Event {
             payload,
             about,
             ts_ms,
+            origin: None,
+            local_from: None,
             frames: Default::default(),
+        }
+    }
+
+    /// The same, accepted by that node.
+    pub fn from_node(self, origin: Origin) -> Self {
+        Self {
+            origin: Some(origin),
+            ..self
+        }
+    }
+
+    /// The same, given out while the broker is away; `from` is the count of the first such event.
+    pub fn given_locally(self, from: u64) -> Self {
+        Self {
+            local_from: Some(from),
+            ..self
+        }
+    }
+
+    /// What a connection has seen that was given this one while the broker is away.
+    pub fn seen(&self) -> Option<Seen> {
+        let (origin, from) = (self.origin?, self.local_from?);
+        Some(Seen {
+            node: origin.node,
+            from,
+            upto: origin.count,
+            waiting: Vec::new(),
+        })
+    }
+
+    /// Where it stands among the events of a node: those of an outage share the number of the last one before it.
+    pub fn order(&self) -> (u64, u64) {
+        let local = self.origin.filter(|_| self.local_from.is_some());
+        (self.seq, local.map_or(0, |origin| origin.count))
+    }
+
+    /// The position of whoever was given this event, and lacks nothing before it.
+    pub fn position(&self) -> Position {
+        Position {
+            seen: self.seen().into_iter().collect(),
+            ..Position::at(self.life, self.seq)
         }
     }
 
@@ -163,13 +228,19 @@ pub struct Draft {
 }
 
 impl Draft {
-    /// A digest of what is published where, to tell a repeated request from a reused id.
+    /// A digest of what is published where, to tell a repeated request from a reused id. The same on every node, of
+    /// whatever build: FNV-1a, of texts with an end mark each.
     pub fn digest(&self) -> u64 {
-        use std::hash::{DefaultHasher, Hash, Hasher};
-        let mut hasher = DefaultHasher::new();
+        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+        const PRIME: u64 = 0x0100_0000_01b3;
         let written = self.written.as_ref().unwrap_or(self.payload.json());
-        (&self.rooms, self.name.as_str(), written).hash(&mut hasher);
-        hasher.finish()
+        let rooms = self.rooms.iter().map(|room| room.as_str().as_bytes());
+        let texts = rooms.chain([self.name.as_str().as_bytes(), written]);
+        // No text has this byte: rooms and names are UTF-8, and so is JSON.
+        let bytes = texts.flat_map(|text| text.iter().copied().chain([0xff]));
+        bytes.fold(BASIS, |digest, byte| {
+            (digest ^ u64::from(byte)).wrapping_mul(PRIME)
+        })
     }
 }
 
@@ -182,6 +253,9 @@ pub struct Receipt {
     pub offsets: Vec<(RoomName, u64)>,
     /// Whether this id had been accepted before, so that nothing was published now.
     pub repeated: bool,
+    /// The broker is away: the event has no number in any room yet, and what is told of its order and survival does not
+    /// hold beyond this node.
+    pub local: bool,
 }
 
 /// An event's id: 1 to 128 characters of `[A-Za-z0-9_.:/@+=-]`, so that it needs no escaping anywhere.
@@ -220,6 +294,26 @@ fn check_length(what: &'static str, text: &str, limit: usize) -> Result<(), Name
         Err(NameError::Length { what, bytes, limit })
     } else {
         Ok(())
+    }
+}
+
+/// `{node}.{count}`, the node in base 36.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.node, self.count)
+    }
+}
+
+impl NodeTag {
+    /// A tag from random bits, of which 40 are used.
+    pub fn from_random(bits: u64) -> Self {
+        Self(bits & ((1 << 40) - 1))
+    }
+}
+
+impl fmt::Display for NodeTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        base36::write(f, self.0)
     }
 }
 

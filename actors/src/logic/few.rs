@@ -43,6 +43,15 @@ impl<T> Few<T> {
         }
     }
 
+    /// The first, to be changed.
+    pub fn front_mut(&mut self) -> Option<&mut T> {
+        match self {
+            Self::None => None,
+            Self::One(one) => Some(one),
+            Self::Many(many) => many.front_mut(),
+        }
+    }
+
     /// Takes the first.
     pub fn pop_front(&mut self) -> Option<T> {
         let first = match self {

@@ -1,7 +1,9 @@
 //! Pure logic: no actix, no tokio, no clock, no randomness, no I/O. Time and chance are arguments, effects are results.
 
 pub mod access;
+pub mod base36;
 pub mod bus_log;
+pub mod cluster;
 pub mod engine_io;
 pub mod event;
 pub mod fault;

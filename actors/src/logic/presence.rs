@@ -93,6 +93,12 @@ impl Presence {
         }
     }
 
+    /// Every member of every room, and since when, milliseconds since 1970.
+    pub fn all(&self) -> impl Iterator<Item = (&RoomName, &Arc<Card>, i64)> {
+        let members = |(room, members)| members_of(room, members);
+        self.rooms.iter().flat_map(members)
+    }
+
     /// Whether anybody is there.
     pub fn has_members(&self, room: &RoomName) -> bool {
         self.rooms.contains_key(room)
@@ -125,6 +131,13 @@ impl Presence {
             .map(|(room, members)| (room.clone(), members.len()))
             .collect()
     }
+}
+
+fn members_of<'a>(
+    room: &'a RoomName,
+    members: &'a BTreeMap<SessionId, (Arc<Card>, i64)>,
+) -> impl Iterator<Item = (&'a RoomName, &'a Arc<Card>, i64)> {
+    members.values().map(move |(card, since)| (room, card, *since))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl Default for Limits {
 }
 
 /// The records of all clients, by their secrets.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Sessions {
     limits: Limits,
     /// Boxed: a table has twice as many places as records when it has just grown.
@@ -67,7 +67,7 @@ pub struct Sessions {
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Kept {
     record: SessionRecord,
     gone_ms: Option<i64>,
@@ -143,6 +143,12 @@ impl Sessions {
             .filter(|kept| kept.gone_ms.is_some())
             .count();
         self.bytes = self.records.values().map(|kept| kept.record.cost()).sum();
+    }
+
+    /// Those that are connected.
+    pub fn connected(&self) -> impl Iterator<Item = (Secret, &SessionRecord)> {
+        let here = self.records.iter().filter(|(_, kept)| kept.gone_ms.is_none());
+        here.map(|(secret, kept)| (*secret, &kept.record))
     }
 
     /// What they cost, bytes, about.

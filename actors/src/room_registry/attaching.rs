@@ -99,7 +99,9 @@ impl<W: Wire> RoomRegistry<W> {
 
     pub(super) fn attached(&mut self, rooms: &[RoomName], head: u64, ctx: &mut Context<Self>) {
         let life = self.deps.neighbours.bus.life();
-        if self.deps.life.replace(life).is_some_and(|before| before != life) {
+        if self.begins_first_life(life) {
+            self.adopt(life, head);
+        } else if self.deps.life.replace(life).is_some_and(|before| before != life) {
             self.new_life();
             // Events of the new life that came before it was known were passed over.
             return self.attach(ctx);
@@ -119,6 +121,7 @@ impl<W: Wire> RoomRegistry<W> {
             more.sort_unstable();
             self.say_interest(more, Vec::new(), ctx);
         }
+        self.go_on_in_outage(ctx);
         for peer in self.deps.hub.all() {
             // What the shard was not told meanwhile may have been that another connection has taken its place.
             self.keep(&peer, ctx);

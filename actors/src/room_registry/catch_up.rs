@@ -143,7 +143,10 @@ impl<W: Wire> RoomRegistry<W> {
         ctx: &mut Context<Self>,
     ) -> bool {
         // The bus is away: the shard is attached again when it is back, and the sweep tries again anyway.
-        let Ok(page) = page else { return false };
+        let Ok(page) = page else {
+            self.promise(peer);
+            return false;
+        };
         if let Some(session) = &peer.caller {
             session.caller().replayed(page.cost(peer.rooms.borrow().len()));
         }
@@ -251,7 +254,7 @@ impl<W: Wire> RoomRegistry<W> {
             };
             // A connection may have left a room since the page was asked for.
             let is_wanted = is_for(peer, event);
-            if is_wanted && event.seq > peer.upto.get().max(base) {
+            if is_wanted && event.seq > peer.upto.get().max(base) && !self.was_given(peer, event) {
                 let took =
                     self.resend_all(peer, ctx) && self.has_room(peer, event) && self.replay(peer, event, ctx);
                 if !took {
@@ -319,7 +322,7 @@ impl<W: Wire> RoomRegistry<W> {
             }
             None => true,
         };
-        if plain && self.position(peer).waiting.is_empty() {
+        if plain && self.is_plain_position(peer) {
             peer.clear(PERSONAL);
         }
     }

@@ -30,6 +30,7 @@ impl<W: Wire> RoomRegistry<W> {
         let now_ms = self.now_ms();
         let settings = self.deps.settings.clone();
         let rule = settings.rules.of(event);
+        self.note_outage(event);
         self.each_member(&event.places, |act, peer| {
             act.offer(peer, event, rule, now_ms, ctx)
         });
@@ -64,8 +65,11 @@ impl<W: Wire> RoomRegistry<W> {
         now_ms: u64,
         ctx: &mut Context<Self>,
     ) {
+        if event.local_from.is_some() {
+            return self.offer_local(peer, event, rule, now_ms, ctx);
+        }
         let takes = peer.upto.get() < event.seq && !peer.is(LAGGING | CLOSING | CLOSED);
-        if takes && self.give(peer, event, rule, now_ms, ctx) {
+        if takes && (self.was_given(peer, event) || self.give(peer, event, rule, now_ms, ctx)) {
             peer.upto.set(event.seq);
         }
     }
@@ -104,7 +108,9 @@ impl<W: Wire> RoomRegistry<W> {
             }
         }
         self.deps.hub.stats.deliveries.add(1);
-        if peer.is(PERSONAL) {
+        if event.local_from.is_some() {
+            self.send_local(peer, event);
+        } else if peer.is(PERSONAL) {
             peer.upto.set(peer.upto.get().max(event.seq));
             self.send_view(peer, View { event, merged: None });
         } else {
@@ -114,7 +120,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// Sends an event with this connection's own position.
-    fn send_view(&self, peer: &Rc<Peer<W>>, view: View<'_>) {
+    pub(super) fn send_view(&self, peer: &Rc<Peer<W>>, view: View<'_>) {
         let frame = protocol::event_frame(view, &self.position(peer), peer.protocol);
         self.deps.hub.send(peer, frame);
     }
@@ -259,7 +265,7 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Clears the mark once a connection's position is a plain number again.
     pub(super) fn settle_personal(&self, peer: &Peer<W>) {
-        if !peer.is(LAGGING) && self.position(peer).waiting.is_empty() {
+        if !peer.is(LAGGING) && self.is_plain_position(peer) {
             peer.clear(PERSONAL);
         }
     }

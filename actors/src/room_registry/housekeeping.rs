@@ -82,6 +82,7 @@ impl<W: Wire> RoomRegistry<W> {
                 self.sweep_grant(&peer, wall_ms);
             }
             self.sweep_outbox(&peer, now_ms);
+            self.sweep_seen(&peer);
             match &peer.line {
                 Line::Socket(_) => self.sweep_socket(&peer, now_ms),
                 // Its session knows what is due.

@@ -13,7 +13,7 @@ use crate::{
     messages::{Heard, Join, Leave, PeerKey, Publish, Watch},
     peer::{
         CLOSED, CatchUp, GREETED, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave,
-        PendingPublish,
+        PendingPublish, Written,
     },
     ports::{BusError, PortFuture, Wire},
     reply::poll_once,
@@ -45,6 +45,7 @@ impl<W: Wire> RoomRegistry<W> {
             since,
             reference,
             restoring: None,
+            written: Written::No,
         };
         self.await_rooms(&peer, join, ctx);
     }
@@ -148,7 +149,7 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Carries out what a connection asked, in that order, as far as the bus has confirmed it.
     pub(super) fn settle(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
-        while let Some(next) = self.next_pending(peer) {
+        while let Some(next) = self.next_pending(peer, ctx) {
             match next {
                 _ if peer.is(CLOSED) => {}
                 Pending::Join(join) => self.complete(peer, join, ctx),
@@ -158,21 +159,22 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    fn next_pending(&self, peer: &Peer<W>) -> Option<Pending> {
+    fn next_pending(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) -> Option<Pending> {
         let is_told = |catch_up: &CatchUp| catch_up.told.is_none();
         if !peer.catch_up.borrow().as_deref().is_none_or(is_told) {
             return None;
         }
         let is_confirmed = |name| self.state.rooms.get(name).is_some_and(|room| room.confirmed);
-        let mut pending = peer.pending.borrow_mut();
+        let pending = peer.pending.borrow();
         let is_ready = match &**pending.front()? {
             Pending::Join(join) => self.is_attached() && join.rooms.iter().all(is_confirmed),
             Pending::Leave(_) | Pending::Publish(_) => true,
         };
-        if !is_ready {
+        drop(pending);
+        if !is_ready || !self.is_written(peer, ctx) {
             return None;
         }
-        pending.pop_front().map(|next| *next)
+        peer.pending.borrow_mut().pop_front().map(|next| *next)
     }
 
     fn complete(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
@@ -196,13 +198,13 @@ impl<W: Wire> RoomRegistry<W> {
             self.room(name).empty_since_ms = None;
         }
         self.deps.neighbours.bus.enter(&join.rooms, &peer.card());
-        self.keep(peer, ctx);
         if resumes {
             return self.resume(peer, join, ctx);
         }
         if !peer.is(LAGGING) {
             peer.upto.set(peer.upto.get().max(joined_at));
         }
+        self.begin_in_outage(peer);
         if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
             // What was read so far was read without these rooms.
             catch_up.after = catch_up.after.min(joined_at);
@@ -235,6 +237,9 @@ impl<W: Wire> RoomRegistry<W> {
             catch_up.firsts = vec![u64::MAX];
         }
         catch_up.told = Some(join);
+        if known {
+            *peer.seen.borrow_mut() = since.seen.into();
+        }
         peer.upto.set(catch_up.base);
         *peer.catch_up.borrow_mut() = Some(Box::new(catch_up));
         peer.set(LAGGING | PERSONAL);
@@ -296,7 +301,13 @@ impl<W: Wire> RoomRegistry<W> {
         };
         waiting.sort_unstable();
         waiting.dedup();
-        Position { life, seq, waiting }
+        let seen = self.seen_by(peer);
+        Position {
+            life,
+            seq,
+            waiting,
+            seen,
+        }
     }
 
     pub(super) fn leave(&mut self, leave: Leave, ctx: &mut Context<Self>) {
@@ -369,6 +380,7 @@ impl<W: Wire> RoomRegistry<W> {
             self.deps.neighbours.bus.part_session(ticket, for_good);
         }
         peer.catch_up.take();
+        peer.seen.take();
         peer.clear(LAGGING | PERSONAL | GREETED);
         if let Some(user) = peer.user.take() {
             user.throttle().forget(self.who(peer));
@@ -425,10 +437,12 @@ impl<W: Wire> RoomRegistry<W> {
 /// Whether an event is for a connection: for one of its rooms, since it is there.
 pub(super) fn is_for<W>(peer: &Peer<W>, event: &Event) -> bool {
     let rooms = peer.rooms.borrow();
+    // Those of an outage come after all that has their number.
+    let is_since = |joined_at: u64| joined_at < event.seq || event.local_from.is_some();
     let is_in = |place: &Place| {
         rooms
             .iter()
-            .any(|(room, joined_at)| *room == place.room && *joined_at < event.seq)
+            .any(|(room, joined_at)| *room == place.room && is_since(*joined_at))
     };
     event.places.iter().any(is_in)
 }

@@ -15,6 +15,7 @@ mod fan_out;
 pub mod faults;
 mod housekeeping;
 mod joining;
+mod outage;
 mod putting_out;
 mod restoring;
 mod weighing;
@@ -106,6 +107,12 @@ struct Deps<W: Wire> {
     attachments: u64,
     /// Pages of the history asked for.
     reads: u64,
+    /// Records that joins have waited for.
+    writes: u64,
+    /// Its clients were told that the broker is away.
+    told_away: bool,
+    /// What this shard has given out while the broker is away.
+    local: Option<crate::logic::position::Seen>,
 }
 
 /// What a restart makes anew.
@@ -170,6 +177,9 @@ impl<W: Wire> RoomRegistry<W> {
             life: None,
             attachments: 0,
             reads: 0,
+            writes: 0,
+            told_away: false,
+            local: None,
         };
         Self {
             deps,
@@ -268,6 +278,8 @@ impl<W: Wire> Handler<FromBus> for RoomRegistry<W> {
                 self.confirmed(&rooms, at, ctx);
             }
             FromBus::Subscribed { .. } => {}
+            FromBus::BrokerAway => self.broker_away(),
+            FromBus::AttachAgain => self.broker_back(ctx),
             FromBus::TakenOver { id, generation } => self.taken_over(id, generation),
         }
         self.notice_behind(ctx);

@@ -11,7 +11,7 @@ use crate::{
         sessions::SessionRecord,
     },
     messages::Enter,
-    peer::{CLOSED, CLOSING, GREETED, Peer, Pending, PendingJoin, Ticket},
+    peer::{CLOSED, CLOSING, GREETED, Peer, Pending, PendingJoin, Ticket, Written},
     ports::{Bus, BusError, Wire},
     reply::poll_once,
 };
@@ -112,6 +112,8 @@ impl<W: Wire> RoomRegistry<W> {
             since: Some(since),
             reference: None,
             restoring: Some(Box::new(Restoring { joined_at, otherwise })),
+            // It is what was read.
+            written: Written::Done,
         };
         self.await_rooms(&peer, join, ctx);
     }
@@ -179,7 +181,7 @@ impl<W: Wire> RoomRegistry<W> {
         if Some(has.life) != self.deps.life {
             return 0;
         }
-        has.seq.min(self.deps.neighbours.bus.gauges().head)
+        self.deps.neighbours.bus.bound(has.seq)
     }
 
     /// Tells a client that it is connected, and as whom.
@@ -194,16 +196,82 @@ impl<W: Wire> RoomRegistry<W> {
     /// Writes down where a client is, if it may come back to it.
     pub(super) fn keep(&self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
         let Some(ticket) = peer.ticket.get() else { return };
-        let card = peer.card();
+        let record = self.record_of(peer, ticket);
         let bus = &self.deps.neighbours.bus;
-        let record = SessionRecord {
+        self.heed(peer, bus.keep_session(ticket.secret, record), ctx);
+    }
+
+    /// Where a client is.
+    fn record_of(&self, peer: &Peer<W>, ticket: Ticket) -> SessionRecord {
+        let card = peer.card();
+        SessionRecord {
             id: card.id,
             subject: card.subject.clone(),
             generation: ticket.generation,
-            life: self.deps.life.unwrap_or_else(|| bus.life()),
+            life: self.deps.life.unwrap_or_else(|| self.deps.neighbours.bus.life()),
             rooms: rooms_of(peer),
+        }
+    }
+
+    /// Whether it is written down that a client will be in the rooms of the join that is next; else that is begun. So it is
+    /// there again after a crash of this node that comes right after the answer.
+    pub(super) fn is_written(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) -> bool {
+        let Some(ticket) = peer.ticket.get() else {
+            return true;
         };
-        self.heed(peer, bus.keep_session(ticket.secret, record), ctx);
+        let mut record = self.record_of(peer, ticket);
+        // As `complete` will have it, if not a little earlier.
+        let joined_at = match peer.rooms.borrow().is_empty() {
+            true => peer.upto.get().max(self.state.applied),
+            false => self.position(peer).seq,
+        };
+        let writing = match peer.pending.borrow_mut().front_mut().map(|next| &mut **next) {
+            Some(Pending::Join(join)) => match join.written {
+                Written::Done => return true,
+                Written::Begun(_) => return false,
+                Written::No => {
+                    for room in &join.rooms {
+                        if !record.rooms.iter().any(|(has, _)| has == room) {
+                            record.rooms.push((room.clone(), joined_at));
+                        }
+                    }
+                    self.deps.writes += 1;
+                    join.written = Written::Begun(self.deps.writes);
+                    join.written
+                }
+            },
+            _ => return true,
+        };
+        let kept = self.deps.neighbours.bus.keep_session(ticket.secret, record);
+        match poll_once(kept) {
+            Ok(kept) => self.written(peer, writing, &kept),
+            Err(pending) => {
+                let peer = peer.clone();
+                ctx.spawn(pending.into_actor(self).map(move |kept, act, ctx| {
+                    if act.written(&peer, writing, &kept) {
+                        act.settle(&peer, ctx);
+                    }
+                }));
+                false
+            }
+        }
+    }
+
+    /// A join that waited for this may be carried out: a bus that is away is told again when it is back.
+    fn written(&self, peer: &Rc<Peer<W>>, writing: Written, kept: &Result<bool, BusError>) -> bool {
+        let mut pending = peer.pending.borrow_mut();
+        let Some(Pending::Join(join)) = pending.front_mut().map(|next| &mut **next) else {
+            return false;
+        };
+        if join.written != writing {
+            return false;
+        }
+        join.written = Written::Done;
+        drop(pending);
+        if matches!(kept, Ok(false)) {
+            self.supersede(peer);
+        }
+        !peer.is(CLOSED)
     }
 
     /// A connection whose place another has taken is closed. A bus that is away is told again when it is back.

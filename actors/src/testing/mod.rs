@@ -1,5 +1,7 @@
 //! What tests of actors need: virtual time and probes. Never part of a released binary.
 
+pub mod cluster;
+pub mod memory_broker;
 pub mod slow_bus;
 pub mod socket_io;
 pub mod tokens;

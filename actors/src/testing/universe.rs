@@ -74,7 +74,7 @@ pub struct Shard {
 }
 
 /// Ids in the order in which they are asked for: a test can repeat them.
-fn next_id() -> u64 {
+pub(super) fn next_id() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
@@ -208,7 +208,7 @@ impl Universe {
         drop(bus.attach(inlet, Vec::new()));
         let seen = Arc::new(SlowBus::new(bus.clone(), plan.answers_after));
         let nodes = (0..plan.nodes)
-            .map(|n| Node::new(n, &plan, &seen, &clock))
+            .map(|n| Node::new(n, &plan, seen.clone(), &clock))
             .collect();
         Self {
             bus,
@@ -230,9 +230,8 @@ impl Universe {
 }
 
 impl Node {
-    fn new(n: u32, plan: &Plan, bus: &Arc<SlowBus>, clock: &WallClock) -> Self {
+    pub(super) fn new(n: u32, plan: &Plan, port: Arc<dyn Bus>, clock: &WallClock) -> Self {
         let supervisor = Supervisor::seeded(u64::from(n));
-        let port: Arc<dyn Bus> = bus.clone();
         let bridge = supervisor.start("bridge", plan.policy(), |_| RedisBridge::new(port.clone()));
         let settings = Rc::new(Settings {
             node: format!("node-{n}").into(),

@@ -218,6 +218,7 @@ fn what_is_not_found_yet_of_what_waited_is_part_of_every_position() {
             life: universe.bus.life(),
             seq: 300,
             waiting: vec![1, 250],
+            seen: Vec::new(),
         };
         wait(1.0).await;
         let mut client = at.connect();

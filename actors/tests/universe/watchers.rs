@@ -187,6 +187,7 @@ fn a_watcher_that_resumes_gets_what_waited_for_whoever_had_the_position() {
             life: universe.bus.life(),
             seq: 8,
             waiting: vec![3],
+            seen: Vec::new(),
         };
         let watching = watch(shard(&universe, 0, 0), 5, Some(position)).await;
         wait(2.0).await;

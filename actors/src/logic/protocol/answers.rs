@@ -18,7 +18,7 @@ pub(super) fn push_fields(json: &mut Vec<u8>, answer: &Answer<'_>) {
         Answer::Left { rooms } => push_rooms(json, rooms),
         Answer::Published(receipt) => {
             json.push(b',');
-            push_receipt_fields(json, &receipt.id, &receipt.offsets);
+            push_receipt_fields(json, receipt);
         }
         Answer::Presence { room, members } => {
             let count = members.len();

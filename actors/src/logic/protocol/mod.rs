@@ -6,7 +6,7 @@ pub mod socket_io;
 pub mod sse;
 
 use super::{
-    event::{Event, EventId, Payload, Receipt},
+    event::{Event, Payload, Receipt},
     fault::Fault,
     known::rfc3339,
     position::Position,
@@ -190,8 +190,7 @@ pub struct View<'a> {
 
 /// The frame that every client gets whose position is simply the event's sequence.
 pub fn shared_frame(event: &Event, protocol: Protocol) -> Bytes {
-    let position = Position::at(event.life, event.seq);
-    event_frame(View { event, merged: None }, &position, protocol)
+    event_frame(View { event, merged: None }, &event.position(), protocol)
 }
 
 /// The frame of an event with this position.
@@ -244,7 +243,13 @@ pub fn push_event_fields(out: &mut Vec<u8>, view: View<'_>) {
     push_field(out, ",\"offset\":", &first.offset.to_string());
     push_field(out, ",\"ts\":\"", &rfc3339(event.ts_ms));
     out.push(b'"');
+    if event.local_from.is_some() {
+        out.extend_from_slice(LOCAL_FIELD);
+    }
 }
+
+/// Of an event and of a receipt while the broker of several nodes is away.
+const LOCAL_FIELD: &[u8] = b",\"scope\":\"local\"";
 
 fn push_field(out: &mut Vec<u8>, before: &str, text: &str) {
     out.extend_from_slice(before.as_bytes());
@@ -261,12 +266,15 @@ pub fn event_json(view: View<'_>) -> Vec<u8> {
 }
 
 /// A publisher's receipt as JSON fields.
-pub fn push_receipt_fields(out: &mut Vec<u8>, id: &EventId, offsets: &[(RoomName, u64)]) {
-    push_field(out, "\"id\":\"", id.as_str());
+pub fn push_receipt_fields(out: &mut Vec<u8>, receipt: &Receipt) {
+    push_field(out, "\"id\":\"", receipt.id.as_str());
     out.extend_from_slice(b"\",\"rooms\":{");
-    for (i, (room, offset)) in offsets.iter().enumerate() {
+    for (i, (room, offset)) in receipt.offsets.iter().enumerate() {
         push_field(out, if i == 0 { "\"" } else { ",\"" }, room.as_str());
         push_field(out, "\":", &offset.to_string());
     }
     out.push(b'}');
+    if receipt.local {
+        out.extend_from_slice(LOCAL_FIELD);
+    }
 }

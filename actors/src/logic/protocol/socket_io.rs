@@ -158,6 +158,7 @@ mod tests {
             life: Life::from_random(10),
             seq: 71,
             waiting: vec![70],
+            seen: Vec::new(),
         };
         let view = View {
             event: &event,

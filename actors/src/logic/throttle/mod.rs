@@ -7,10 +7,13 @@
 mod waiting;
 mod window;
 
-pub use waiting::{cost, same_key, same_rooms};
+pub use waiting::{cost, key_hash, same_key, same_rooms};
 pub use window::WINDOW_MS;
 
-use super::{event::Event, position::WAITING_MAX};
+use super::{
+    event::{Event, Origin},
+    position::{Unsent, WAITING_MAX},
+};
 use std::{collections::BTreeMap, ops::RangeInclusive, sync::Arc};
 use waiting::{Grant, Held, Key, Queue, Waiting, key_of};
 use window::{EventKey, Slot, Window, event_key};
@@ -293,9 +296,31 @@ impl Throttle {
             .filter_map(|waiting| waiting.queues.get(&who));
         let mut firsts: Vec<u64> = queues
             .flat_map(|queue| &queue.firsts)
+            .filter(|event| event.local_from.is_none())
             .map(|event| event.seq)
             .collect();
         firsts.sort_unstable();
+        firsts
+    }
+
+    /// The first events that wait for a connection of those that its node gave out while the broker was away.
+    pub fn local_firsts(&self, who: Who) -> Vec<(Origin, Unsent)> {
+        let of = |waiting: &Waiting, event: &Arc<Event>| {
+            let origin = event.origin.filter(|_| event.local_from.is_some())?;
+            let key = key_hash(event, &waiting.rule);
+            let from = origin.count;
+            Some((origin, Unsent { from, key }))
+        };
+        let mut firsts = Vec::new();
+        for waiting in self.waiting.values() {
+            let queue = waiting.queues.get(&who);
+            firsts.extend(
+                queue
+                    .iter()
+                    .flat_map(|queue| &queue.firsts)
+                    .filter_map(|event| of(waiting, event)),
+            );
+        }
         firsts
     }
 

@@ -36,6 +36,17 @@ pub fn same_key(first: &Event, event: &Event, rule: &Rule) -> bool {
     first.name == event.name && same_rooms(first, event) && key_of(first, rule) == key_of(event, rule)
 }
 
+/// A hash by which events that wait under the same key, for the same rooms, are known again, on every node.
+pub fn key_hash(event: &Event, rule: &Rule) -> u32 {
+    const BASIS: u32 = 0x811c_9dc5;
+    const PRIME: u32 = 0x0100_0193;
+    let about = event.about.as_deref().filter(|_| rule.merge != Merge::None);
+    let rooms = event.places.iter().map(|place| place.room.as_str());
+    let texts = [event.name.as_str()].into_iter().chain(rooms).chain(about);
+    let bytes = texts.flat_map(|text| text.bytes().chain([0xff]));
+    bytes.fold(BASIS, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME))
+}
+
 /// Whether two events are for the same rooms, named in the same order.
 pub fn same_rooms(one: &Event, other: &Event) -> bool {
     let rooms = |event: &Event| event.places.len();
@@ -101,12 +112,12 @@ impl Waiting {
 
     /// What goes out first ranks highest: by priority, one more a second; of equals the one that came first. `None` if
     /// nothing is to be decided here.
-    pub(super) fn rank(&self, now_ms: u64) -> Option<(u64, Reverse<u64>)> {
+    pub(super) fn rank(&self, now_ms: u64) -> Option<(u64, Reverse<(u64, u64)>)> {
         let fronts = self.undecided().filter_map(|(_, queue)| queue.events.front());
-        let oldest = fronts.map(|(since_ms, event)| (*since_ms, event.seq)).min();
-        let (since_ms, seq) = oldest?;
+        let oldest = fronts.map(|(since_ms, event)| (*since_ms, event.order())).min();
+        let (since_ms, order) = oldest?;
         let risen = now_ms.saturating_sub(since_ms);
-        Some((u64::from(self.rule.priority) * 1_000 + risen, Reverse(seq)))
+        Some((u64::from(self.rule.priority) * 1_000 + risen, Reverse(order)))
     }
 
     /// Takes so many events out at the front of what waits for a connection.
@@ -171,9 +182,9 @@ impl Waiting {
             self.undecided()
                 .filter_map(|(who, queue)| Some((*who, front(queue)?)))
         };
-        let first = fronts().map(|(_, event)| event.seq).min();
+        let first = fronts().map(|(_, event)| event.order()).min();
         fronts()
-            .filter(|(_, event)| Some(event.seq) == first)
+            .filter(|(_, event)| Some(event.order()) == first)
             .map(|(who, event)| Release {
                 who,
                 event,
@@ -210,7 +221,12 @@ impl Queue {
     /// Returns whether the position grew by it.
     pub(super) fn push(&mut self, since_ms: u64, event: &Arc<Event>) -> bool {
         self.events.push_back((since_ms, event.clone()));
-        let is_first = !self.firsts.iter().any(|first| same_rooms(first, event));
+        // Those of an outage are named by their own counts.
+        let is_like = |first: &Arc<Event>| first.local_from.is_some() == event.local_from.is_some();
+        let is_first = !self
+            .firsts
+            .iter()
+            .any(|first| is_like(first) && same_rooms(first, event));
         if is_first {
             self.firsts.push(event.clone());
         }

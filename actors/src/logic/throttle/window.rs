@@ -16,11 +16,11 @@ pub const WINDOW_MS: u64 = 1_000;
 const LOOK_BACK: usize = 64;
 
 /// Which event, whatever the history's life.
-pub(super) type EventKey = (Life, u64);
+pub(super) type EventKey = (Life, (u64, u64));
 
 /// Which event this is.
 pub(super) fn event_key(event: &Event) -> EventKey {
-    (event.life, event.seq)
+    (event.life, event.order())
 }
 
 /// Something that went out.

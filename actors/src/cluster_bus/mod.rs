@@ -1,0 +1,277 @@
+//! A bus of many nodes, made of a broker that they share.
+//!
+//! The broker numbers events; what it hands out reaches this node in the order of the numbers, over one link, and is given
+//! to the shards under one lock, as the embedded bus does. While the link is up, everything is asked of the broker. While
+//! it is down, the node goes on by itself (`OnOutage::Local`): events get places among those of this outage, are given to
+//! the node's own connections, and wait in the outbox until the broker is back.
+//!
+//! [`ClusterBus::run`] is its life: the bridge drives it, and drives it anew when a link has ended.
+
+mod outbox;
+mod run;
+mod state;
+mod subscriptions;
+
+use crate::{
+    broker::{Broker, BrokerError, Errand, NodeCard, NodeRow, Outcome},
+    logic::{
+        bus_log::{Page, Query},
+        event::{Draft, Event, NodeTag, Receipt},
+        position::{Life, Seen},
+        presence::{Card, Secret},
+        protocol::Member,
+        room_name::RoomName,
+        sessions::{self, SessionRecord},
+    },
+    peer::Ticket,
+    ports::{Bus, BusError, BusGauges, BusState, Inlet, PortFuture, ShardId, WallClock},
+};
+use futures_util::future::FutureExt as _;
+use state::State;
+use std::{
+    future::ready,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Notify;
+
+/// What happens to what is published while the broker is away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnOutage {
+    /// It is given to the node's own connections, and relayed later.
+    Local,
+    /// It is refused.
+    Refuse,
+}
+
+/// What a bus of many nodes is told once.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Which node this is.
+    pub tag: NodeTag,
+    /// The life that begins if the broker has none.
+    pub fresh: Life,
+    /// How the node describes itself; its connections are filled in.
+    pub card: NodeCard,
+    /// How long clients may be gone.
+    pub sessions: sessions::Limits,
+    /// What happens while the broker is away.
+    pub on_outage: OnOutage,
+    /// What may wait in the outbox, bytes.
+    pub outbox_bytes: usize,
+    /// The link is asked for a sign of life so often.
+    pub mark_every: Duration,
+    /// A broker that gives none for so long is away.
+    pub silent_max: Duration,
+    /// The node says so often that it is there.
+    pub beat_every: Duration,
+}
+
+/// See the module's description.
+pub struct ClusterBus {
+    broker: Arc<dyn Broker>,
+    settings: Settings,
+    clock: WallClock,
+    /// `run` has something to do.
+    wake: Notify,
+    /// The first attempt to reach the broker has ended, either way.
+    tried: tokio::sync::watch::Sender<bool>,
+    state: Mutex<State>,
+}
+
+impl ClusterBus {
+    /// A bus that is driven by [`Self::run`].
+    pub fn new(broker: Arc<dyn Broker>, settings: Settings, clock: WallClock) -> Arc<Self> {
+        let state = State::new(&settings, (clock)());
+        Arc::new(Self {
+            broker,
+            settings,
+            clock,
+            wake: Notify::new(),
+            tried: tokio::sync::watch::Sender::new(false),
+            state: Mutex::new(state),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock is a bug in `State`; what it holds is still the best there is.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves when the broker has been tried once, whether it was there or not.
+    pub async fn tried(&self) {
+        let mut tried = self.tried.subscribe();
+        // The sender is part of `self`.
+        let _ = tried.wait_for(|tried| *tried).await;
+    }
+
+    /// Which node this is.
+    pub fn tag(&self) -> NodeTag {
+        self.settings.tag
+    }
+
+    fn errand<T: Send + 'static>(
+        &self,
+        errand: Errand,
+        read: impl FnOnce(Outcome) -> T + Send + 'static,
+    ) -> PortFuture<Result<T, BusError>> {
+        let answer = self.lock().run_errand(errand, (self.clock)());
+        self.wake.notify_one();
+        Box::pin(answer.map(move |answer| {
+            let gone = || BusError::Away("the node is going".into());
+            answer.map(read).map_err(|_| gone())
+        }))
+    }
+
+    fn ask_link<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&dyn crate::broker::Link) -> PortFuture<Result<T, BrokerError>>,
+    ) -> Result<PortFuture<Result<T, BusError>>, BusError> {
+        let link = self.lock().link()?;
+        Ok(Box::pin(ask(&*link).map(|answer| answer.map_err(BusError::from))))
+    }
+
+    /// The nodes that share the broker, this one among them.
+    pub fn all_nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
+        let mine = NodeRow {
+            tag: self.settings.tag,
+            card: self.lock().card(&self.settings.card),
+            silent_ms: 0,
+        };
+        match self.ask_link(|link| link.nodes()) {
+            Ok(asked) => Box::pin(asked.map(move |rows| {
+                let mut rows = rows?;
+                if !rows.iter().any(|row| row.tag == mine.tag) {
+                    rows.push(mine);
+                }
+                Ok(rows)
+            })),
+            Err(_) => Box::pin(ready(Ok(vec![mine]))),
+        }
+    }
+}
+
+fn away<T: Send + 'static>(error: BusError) -> PortFuture<Result<T, BusError>> {
+    Box::pin(ready(Err(error)))
+}
+
+impl Bus for ClusterBus {
+    fn life(&self) -> Life {
+        self.lock().life()
+    }
+
+    fn publish(&self, draft: Draft) -> PortFuture<Result<Receipt, BusError>> {
+        let answer = self.lock().publish(draft);
+        self.wake.notify_one();
+        answer
+    }
+
+    fn read(&self, query: Query) -> PortFuture<Result<Page, BusError>> {
+        self.ask_link(|link| link.read(query)).unwrap_or_else(away)
+    }
+
+    fn attach(&self, inlet: Inlet, rooms: Vec<RoomName>) -> PortFuture<Result<u64, BusError>> {
+        let answer = self.lock().attach(inlet, rooms);
+        self.wake.notify_one();
+        Box::pin(answer.map(|answer| answer.map_err(|_| BusError::Away("the node is going".into()))))
+    }
+
+    fn detach(&self, shard: ShardId) {
+        self.lock().detach(shard);
+        self.wake.notify_one();
+    }
+
+    fn subscribe(&self, shard: ShardId, rooms: &[RoomName]) {
+        self.lock().subscribe(shard, rooms);
+        self.wake.notify_one();
+    }
+
+    fn unsubscribe(&self, shard: ShardId, rooms: &[RoomName]) {
+        self.lock().unsubscribe(shard, rooms);
+        self.wake.notify_one();
+    }
+
+    fn enter(&self, rooms: &[RoomName], card: &Arc<Card>) {
+        self.lock().enter(rooms, card, (self.clock)());
+        self.wake.notify_one();
+    }
+
+    fn exit(&self, rooms: &[RoomName], card: &Arc<Card>) {
+        self.lock().exit(rooms, card);
+        self.wake.notify_one();
+    }
+
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>> {
+        self.errand(Errand::Keep(secret, record), |outcome| {
+            outcome != Outcome::Kept(false)
+        })
+    }
+
+    fn claim_session(
+        &self,
+        secret: Secret,
+        subject: Option<Arc<str>>,
+    ) -> PortFuture<Result<Option<SessionRecord>, BusError>> {
+        self.errand(Errand::Claim(secret, subject), |outcome| match outcome {
+            Outcome::Claimed(record) => record,
+            Outcome::Done | Outcome::Kept(_) => None,
+        })
+    }
+
+    fn part_session(&self, ticket: Ticket, for_good: bool) {
+        drop(self.errand(Errand::Part(ticket, for_good), drop));
+    }
+
+    fn members(&self, room: &RoomName) -> PortFuture<Result<Vec<Member>, BusError>> {
+        let asked = self.ask_link(|link| link.members(room.clone()));
+        asked.unwrap_or_else(|_| Box::pin(ready(Ok(self.lock().members(room)))))
+    }
+
+    fn rooms(
+        &self,
+        prefix: String,
+        after: Option<String>,
+        limit: usize,
+    ) -> PortFuture<Result<Vec<(RoomName, usize)>, BusError>> {
+        let asked = self.ask_link(|link| link.rooms(prefix.clone(), after.clone(), limit));
+        asked.unwrap_or_else(|_| Box::pin(ready(Ok(self.lock().rooms(&prefix, after.as_deref(), limit)))))
+    }
+
+    fn nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
+        self.all_nodes()
+    }
+
+    fn tend(&self) {
+        self.lock().tend((self.clock)());
+        self.wake.notify_one();
+    }
+
+    fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+
+    fn gauges(&self) -> BusGauges {
+        self.lock().gauges()
+    }
+
+    fn state(&self) -> BusState {
+        self.lock().standing()
+    }
+
+    fn bound(&self, seq: u64) -> u64 {
+        // Another node may have been ahead of this one, and nobody but the broker knows how far.
+        seq
+    }
+
+    fn local_events(&self, after: u64) -> Vec<Arc<Event>> {
+        self.lock().local_events(after)
+    }
+
+    fn settled(&self, seen: &Seen) -> Option<u64> {
+        self.lock().settled(seen)
+    }
+
+    fn drive(self: Arc<Self>) -> PortFuture<String> {
+        Box::pin(self.run())
+    }
+}
