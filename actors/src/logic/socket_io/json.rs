@@ -71,7 +71,7 @@ pub(super) fn token_len(text: &str) -> usize {
 }
 
 /// Whether no array or object lies more than `max` deep. `"x"` has depth 0, `[[]]` has 2.
-pub(super) fn depth_within(json: &str, max: usize) -> bool {
+pub(in crate::logic) fn depth_within(json: &str, max: usize) -> bool {
     let mut depth = 0usize;
     let walk = tokens(json, |token| {
         match token.first() {

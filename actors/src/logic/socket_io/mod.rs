@@ -21,5 +21,5 @@ mod tests;
 pub use acks::Acks;
 pub(in crate::logic) use binary::bytes_in;
 pub use binary::{Assembly, Taken, take_out};
-pub(in crate::logic) use json::tokens;
+pub(in crate::logic) use json::{depth_within, tokens};
 pub use packet::{ACK_ID_MAX, DecodeError, Event, JSON_DEPTH_MAX, Kind, Limits, Packet, decode};
