@@ -115,7 +115,7 @@ struct Raw<'a> {
     packet: Option<Packet<'a>>,
 }
 
-/// The JSON of a request or an answer, perhaps not valid: it begins with `{` or was MessagePack.
+/// The JSON of a request or an answer, perhaps not valid: it begins with `{`, or it was a map of MessagePack.
 pub(super) fn json(message: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
     if message.first() == Some(&b'{') {
         let json = String::from_utf8_lossy(message);
@@ -124,10 +124,10 @@ pub(super) fn json(message: &[u8]) -> Result<Cow<'_, str>, DecodeError> {
     }
     let mut reader = Reader::new(message);
     let json = reader.json()?;
-    if reader.is_at_end() {
-        Ok(Cow::Owned(json))
-    } else {
-        Err(DecodeError::NotMessagePack)
+    match (reader.is_at_end(), json.starts_with('{')) {
+        (true, true) => Ok(Cow::Owned(json)),
+        (true, false) => Err(DecodeError::Shape),
+        (false, _) => Err(DecodeError::NotMessagePack),
     }
 }
 

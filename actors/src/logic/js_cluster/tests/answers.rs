@@ -279,9 +279,12 @@ fn answers_go_to_who_asks_where_the_cluster_is_set_up_so() {
 
 #[test]
 fn requests_that_lack_something_are_refused() {
-    use DecodeError::{NotJson, Shape, UnknownType};
+    use DecodeError::{NotJson, NotMessagePack, Shape, UnknownType};
     for (json, expected) in [
         ("{", NotJson),
+        ("", NotMessagePack),
+        ("\u{1}\u{1}", NotMessagePack),
+        ("\u{1}", Shape),
         ("{}", Shape),
         (r#"{"type":"1","requestId":"q"}"#, Shape),
         (r#"{"type":8,"requestId":"q","clientCount":1}"#, UnknownType(8)),
@@ -304,4 +307,7 @@ fn requests_that_lack_something_are_refused() {
         let got = node().hear("socket.io-request#/#", json.as_bytes());
         assert_eq!(got.unwrap_err(), expected, "{json}");
     }
+    // A list of what would be the sender, the id and the type.
+    let list = node().hear("socket.io-request#/#", b"\x93\xa1x\xa1q\x01");
+    assert_eq!(list.unwrap_err(), Shape);
 }
