@@ -8,6 +8,7 @@ pub mod engine_io;
 pub mod event;
 pub mod fault;
 pub mod few;
+pub mod js_cluster;
 pub mod known;
 pub mod memory;
 pub mod merging;

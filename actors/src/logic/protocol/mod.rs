@@ -213,7 +213,7 @@ pub fn answer_frame(answer: &Answer<'_>, reference: Option<&RawValue>, protocol:
 }
 
 /// Appends `text` as a JSON string.
-pub(super) fn push_json_str(out: &mut Vec<u8>, text: &str) {
+pub(in crate::logic) fn push_json_str(out: &mut Vec<u8>, text: &str) {
     // Writing to a Vec does not fail, and a str is always serialisable.
     let _ = serde_json::to_writer(out, text);
 }

@@ -140,7 +140,7 @@ pub fn take_out(json: &str) -> Option<Taken> {
 }
 
 /// The bytes that a JSON string says, if it is one and is base64. It may have escapes: some write every `/` as `\/`.
-fn bytes_in(text: &str) -> Option<Bytes> {
+pub(in crate::logic) fn bytes_in(text: &str) -> Option<Bytes> {
     let Text(base64) = serde_json::from_str(text).ok()?;
     BASE64.decode(base64.as_bytes()).ok().map(Bytes::from)
 }

@@ -6,13 +6,15 @@ use std::ops::ControlFlow::{self, Break, Continue};
 
 /// A bracket, a comma, a colon, or a whole string, number or literal. Never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Token<'a> {
+pub(in crate::logic) struct Token<'a> {
     start: usize,
-    text: &'a str,
+    /// As it is written.
+    pub text: &'a str,
 }
 
 impl Token<'_> {
-    const fn first(&self) -> u8 {
+    /// What tells its kind.
+    pub const fn first(&self) -> u8 {
         self.text.as_bytes()[0]
     }
 
@@ -22,7 +24,10 @@ impl Token<'_> {
 }
 
 /// Hands out the tokens of valid JSON one by one. (Of what is not valid JSON it makes tokens as well.)
-fn tokens<'a, B>(json: &'a str, mut on: impl FnMut(Token<'a>) -> ControlFlow<B>) -> ControlFlow<B> {
+pub(in crate::logic) fn tokens<'a, B>(
+    json: &'a str,
+    mut on: impl FnMut(Token<'a>) -> ControlFlow<B>,
+) -> ControlFlow<B> {
     let mut start = 0;
     while let Some(rest) = json.get(start..).filter(|rest| !rest.is_empty()) {
         let len = token_len(rest);
@@ -66,7 +71,7 @@ pub(super) fn token_len(text: &str) -> usize {
 }
 
 /// Whether no array or object lies more than `max` deep. `"x"` has depth 0, `[[]]` has 2.
-pub(super) fn depth_within(json: &str, max: usize) -> bool {
+pub(in crate::logic) fn depth_within(json: &str, max: usize) -> bool {
     let mut depth = 0usize;
     let walk = tokens(json, |token| {
         match token.first() {

@@ -19,5 +19,7 @@ mod packet;
 mod tests;
 
 pub use acks::Acks;
+pub(in crate::logic) use binary::bytes_in;
 pub use binary::{Assembly, Taken, take_out};
+pub(in crate::logic) use json::{depth_within, tokens};
 pub use packet::{ACK_ID_MAX, DecodeError, Event, JSON_DEPTH_MAX, Kind, Limits, Packet, decode};
