@@ -1,6 +1,6 @@
 //! Ids that the node gives out: ULIDs, so that they sort by time.
 
-use greenroom_actors::logic::event::EventId;
+use greenroom_actors::logic::event::{EventId, NodeTag};
 use greenroom_actors::logic::position::Life;
 use greenroom_actors::logic::presence::{Secret, SessionId};
 use ulid::Ulid;
@@ -40,6 +40,11 @@ fn random_bits() -> u128 {
 /// A new life of a bus.
 pub fn life() -> Life {
     Life::from_random(Ulid::generate().0 as u64)
+}
+
+/// A tag for a life of this process.
+pub fn node_tag() -> NodeTag {
+    NodeTag::from_random(random_bits() as u64)
 }
 
 /// A name for a node that was given none.

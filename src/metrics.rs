@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_actors::logic::fault::Code;
 use greenroom_actors::memory::Memory;
-use greenroom_actors::ports::BusGauges;
+use greenroom_actors::ports::{BusGauges, BusState};
 use greenroom_actors::stats::ShardStats;
 use greenroom_actors::supervise::{Phase, Workers};
 use prometheus_client::collector::Collector;
@@ -28,6 +28,7 @@ pub fn text(site: &Site) -> String {
             .map(|door| door.stats)
             .collect(),
         bus: site.parts.bus.gauges(),
+        standing: site.parts.bus.state(),
         memory: site.parts.memory.clone(),
         refusals: site.guard.refusals(),
         workers: site.parts.supervisor.workers().borrow().clone(),
@@ -46,6 +47,7 @@ pub fn text(site: &Site) -> String {
 struct Gathered {
     shards: Vec<Arc<ShardStats>>,
     bus: BusGauges,
+    standing: BusState,
     memory: Arc<Memory>,
     refusals: [(Code, u64); 2],
     workers: Workers,
@@ -86,6 +88,7 @@ impl Collector for Gathered {
             "Events numbered by the bus in its present life",
             self.bus.head,
         )?;
+        self.encode_standing(&mut encoder)?;
         self.encode_memory(&mut encoder)?;
         self.encode_tls(&mut encoder)?;
         self.encode_refusals(&mut encoder)?;
@@ -104,6 +107,17 @@ fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u
 }
 
 impl Gathered {
+    fn encode_standing(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let BusState {
+            up, waiting, outages, ..
+        } = self.standing;
+        let help = "1 while the bus is there: always, if it is embedded; else while Redis is reached";
+        gauge(encoder, "bus_up", help, u64::from(up))?;
+        let help = "Events that were accepted and are not in Redis yet";
+        gauge(encoder, "bus_waiting_events", help, waiting as u64)?;
+        counter(encoder, "bus_outages", "How often Redis went away", outages)
+    }
+
     fn encode_shards(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let rows: Vec<_> = self.shards.iter().map(|shard| shard.rows()).collect();
         let Some(first) = rows.first() else { return Ok(()) };

@@ -10,12 +10,11 @@ use actix::{Addr, Recipient};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
 use greenroom_actors::callers::Callers;
-use greenroom_actors::embedded_bus::EmbeddedBus;
 use greenroom_actors::gate::OpenGate;
 use greenroom_actors::logic::access::Grant;
 use greenroom_actors::logic::rate::{self, Rate};
 use greenroom_actors::logic::restarts::Policy;
-use greenroom_actors::logic::{bus_log, publication, sessions, ws};
+use greenroom_actors::logic::{publication, ws};
 use greenroom_actors::memory::Memory;
 use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
 use greenroom_actors::ports::{Bus, WallClock};
@@ -29,6 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::adapters::tls::{self, Certificates, LoadError};
 use crate::auth::{FileError, Guard};
+use crate::buses;
 use crate::config::{Config, Problems, sections};
 use crate::extensions::Extensions;
 use crate::http::{self, Clients, Proxies, Site};
@@ -73,6 +73,9 @@ pub enum StartError {
     /// A thread of the node did not begin.
     #[error("a thread of the node did not begin: {0}")]
     Thread(String),
+    /// The address of Redis is none.
+    #[error("`redis.url` cannot be used: {0}")]
+    Redis(String),
 }
 
 /// How a node ended.
@@ -104,7 +107,10 @@ pub struct Node {
 impl Node {
     /// Starts a node with a bus of its own. Errors: the configuration does not hold, or the address is taken.
     pub async fn start(config: Config) -> Result<Self, StartError> {
-        let bus = embedded_bus(&config);
+        let mut config = config;
+        config.validate()?;
+        config.node_id.get_or_insert_with(ids::node_name);
+        let bus = buses::bus(&config)?;
         Self::start_on(config, bus).await
     }
 
@@ -127,6 +133,8 @@ impl Node {
         let policy = policy(&config);
         let bridge_thread = Arbiter::new();
         let bridge = start_bridge(&bridge_thread, &supervisor, policy.clone(), bus.clone()).await?;
+        // So that the first clients meet a bus that is there, if there is one to be had.
+        bus.tried().await;
         let name: Arc<str> = config.node_id.clone().unwrap_or_else(ids::node_name).into();
         let shards = Shards::default();
         let guard = Guard::start(&config, &bridge_thread, &supervisor, &policy, &shards).await?;
@@ -279,6 +287,10 @@ impl Node {
         let left = limit
             .saturating_sub(began.elapsed())
             .max(Duration::from_millis(100));
+        // What was accepted is relayed, and the others learn that this node goes.
+        if timeout(left, self.bus.leave()).await.is_err() {
+            tracing::warn!("events that wait for the broker are lost with this node");
+        }
         if timeout(left, self.server.stop(true)).await.is_err() {
             tracing::warn!("requests were still in flight when the time was up");
         }
@@ -294,23 +306,6 @@ async fn watch_certificates(tls: Option<Arc<Certificates>>) -> Infallible {
         Some(certificates) => certificates.watch().await,
         None => std::future::pending().await,
     }
-}
-
-/// The bus of a node without Redis.
-pub fn embedded_bus(config: &Config) -> Arc<dyn Bus> {
-    let limits = bus_log::Limits {
-        history_events: config.rooms.history_events,
-        history_ms: config.rooms.history_seconds as i64 * 1_000,
-        history_bytes: config.rooms.history_bytes,
-        remembered_rooms: config.rooms.remembered_rooms,
-        ids_ms: config.bus.idempotency_seconds as i64 * 1_000,
-        ids_max: config.bus.idempotency_entries,
-    };
-    let sessions = sessions::Limits {
-        kept_ms: config.socketio.recovery_seconds as i64 * 1_000,
-        ..sessions::Limits::default()
-    };
-    Arc::new(EmbeddedBus::new(ids::life(), limits, sessions, wall_clock()))
 }
 
 /// The machine's wall clock.
@@ -369,6 +364,7 @@ fn site(
     Site {
         node: parts.settings.node.clone(),
         parts,
+        dead_ms: config.cluster.dead_ms,
         head_bytes: config.limits.head_bytes,
         body_bytes: config.limits.body_bytes,
         connections: config.limits.connections as u64,

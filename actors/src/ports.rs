@@ -210,6 +210,16 @@ pub trait Bus: Send + Sync + 'static {
         None
     }
 
+    /// Resolves when it is known whether what it shares is there.
+    fn tried(&self) -> PortFuture<()> {
+        Box::pin(ready(()))
+    }
+
+    /// The node goes: resolves when what it has accepted is shared, as far as that can be, and the others know.
+    fn leave(&self) -> PortFuture<()> {
+        Box::pin(ready(()))
+    }
+
     /// Its own work, to be driven by the bridge, and anew when it has ended: then it answers why.
     fn drive(self: Arc<Self>) -> PortFuture<String> {
         Box::pin(pending())

@@ -1,5 +1,6 @@
 //! One file, one outside system, one port.
 
+pub mod redis;
 pub mod stream;
 pub mod tcp_wire;
 pub mod tls;

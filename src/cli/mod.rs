@@ -10,6 +10,7 @@ mod event;
 mod granting;
 mod history;
 mod key;
+mod nodes;
 mod out;
 mod publish;
 mod rooms;
@@ -45,6 +46,7 @@ enum Command {
     Watch(watch::Args),
     History(history::Args),
     Rooms(rooms::Args),
+    Nodes(nodes::Args),
     Workers(workers::Args),
     Sessions(sessions::Args),
     Token(token::Args),
@@ -63,6 +65,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => watch::execute(&args),
         Command::History(args) => history::execute(&args),
         Command::Rooms(args) => rooms::execute(&args),
+        Command::Nodes(args) => nodes::execute(&args),
         Command::Workers(args) => workers::execute(&args),
         Command::Sessions(args) => sessions::execute(&args),
         Command::Token(args) => token::execute(&args),

@@ -17,6 +17,7 @@ mod problem;
 mod rules;
 mod secret;
 pub mod sections;
+mod sharing;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,8 +29,8 @@ pub use problem::{Problem, Problems, Source};
 pub use secret::Secret;
 
 use sections::{
-    Auth, Bus, Cache, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown, SocketIo, Sse,
-    Supervision, Throttle, Tls, Websocket,
+    Auth, Bus, Cache, Cluster, Http, Limits, Log, OpenAi, Pinecone, Redis, Rooms, Sandbox, Shutdown,
+    SocketIo, Sse, Supervision, Throttle, Tls, Websocket,
 };
 
 /// Everything that can be configured. `config/greenroom.toml` holds the same keys, with comments for
@@ -63,6 +64,10 @@ pub struct Config {
     pub sse: Sse,
     /// The bus that numbers events and keeps their history.
     pub bus: Bus,
+    /// Several nodes that share one Redis.
+    pub cluster: Cluster,
+    /// The Redis server that they share.
+    pub redis: Redis,
     /// Draining before the process ends.
     pub shutdown: Shutdown,
     /// Who may do what.
@@ -71,8 +76,6 @@ pub struct Config {
     pub supervision: Supervision,
     /// Logging.
     pub log: Log,
-    /// Reserved: Redis.
-    pub redis: Redis,
     /// Reserved: OpenAI.
     pub openai: OpenAi,
     /// Reserved: Pinecone.
@@ -99,11 +102,12 @@ impl Default for Config {
             socketio: SocketIo::default(),
             sse: Sse::default(),
             bus: Bus::default(),
+            cluster: Cluster::default(),
+            redis: Redis::default(),
             shutdown: Shutdown::default(),
             auth: Auth::default(),
             supervision: Supervision::default(),
             log: Log::default(),
-            redis: Redis::default(),
             openai: OpenAi::default(),
             pinecone: Pinecone::default(),
             cache: Cache::default(),

@@ -139,7 +139,16 @@ pub(super) const RULES: &[Rule] = &[
     rule("sse.comment_ms", Number(10, 60_000)),
     rule("bus.idempotency_seconds", Number(1, YEAR_SECONDS)),
     rule("bus.idempotency_entries", Number(1, 100_000_000)),
-    rule("bus.on_outage", Word(&["local"])),
+    rule("bus.on_outage", Word(&["local", "refuse"])),
+    rule("bus.outbox_bytes", Number(KIB, 1_024 * GIB)),
+    rule(
+        "cluster.advertise",
+        Text(
+            is_web,
+            "an address that begins with http:// or https://, without user or password",
+        ),
+    ),
+    rule("cluster.dead_ms", Number(5_000, HOUR_MS)),
     rule("shutdown.limit_ms", Number(0, HOUR_MS)),
     rule("shutdown.retry_ms", Number(0, HOUR_MS)),
     rule("auth.mode", Word(&["off", "token"])),
@@ -165,9 +174,10 @@ pub(super) const RULES: &[Rule] = &[
         "redis.url",
         Allowed::Secret(
             is_redis,
-            "an address that begins with redis://, rediss:// or unix://",
+            "an address that begins with redis://, rediss://, redis+sentinel:// or unix://",
         ),
     ),
+    rule("redis.timeout_ms", Number(100, 60_000)),
     rule(
         "redis.prefix",
         Text(is_prefix, "at most 64 characters of A-Z a-z 0-9 _ . : -"),
@@ -204,7 +214,7 @@ pub(super) const RULES: &[Rule] = &[
 const FILTERS: &str = "off, error, warn, info, debug or trace, or directives such as info,greenroom=debug";
 
 /// Sections that are read and checked, but without effect in this version.
-pub(super) const RESERVED: &[&str] = &["redis", "openai", "pinecone", "cache", "sandbox"];
+pub(super) const RESERVED: &[&str] = &["openai", "pinecone", "cache", "sandbox"];
 
 const fn rule(pattern: &'static str, allowed: Allowed) -> Rule {
     Rule { pattern, allowed }
@@ -485,8 +495,9 @@ fn is_filter(text: &str) -> bool {
 }
 
 fn is_redis(text: &str) -> bool {
-    let schemes = ["redis", "rediss", "unix", "redis+unix"];
-    reqwest::Url::parse(text).is_ok_and(|url| schemes.contains(&url.scheme()))
+    let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
+    let is_one = schemes.iter().any(|scheme| text.starts_with(scheme)) && reqwest::Url::parse(text).is_ok();
+    is_one || text.starts_with("redis+sentinel://")
 }
 
 fn is_path(text: &str) -> bool {

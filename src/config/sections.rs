@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Secret;
 
 pub use super::doors::*;
+pub use super::sharing::*;
 
 /// `[rooms]`: rooms and what they remember.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -196,36 +197,6 @@ impl Default for Limits {
     }
 }
 
-/// `[bus]`: the bus that numbers events and keeps their history.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Bus {
-    /// Seconds during which an event id is accepted once and answered alike.
-    pub idempotency_seconds: u64,
-    /// Event ids remembered for that.
-    pub idempotency_entries: usize,
-    /// What happens while the bus is away.
-    pub on_outage: OnOutage,
-}
-
-impl Default for Bus {
-    fn default() -> Self {
-        Self {
-            idempotency_seconds: 600,
-            idempotency_entries: 100_000,
-            on_outage: OnOutage::Local,
-        }
-    }
-}
-
-/// What happens while the bus is away.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum OnOutage {
-    /// The node goes on serving its own clients and relays later.
-    Local,
-}
-
 /// `[shutdown]`: draining before the process ends.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -291,16 +262,6 @@ pub enum LogFormat {
     Pretty,
     /// One JSON object a line, for log collectors.
     Json,
-}
-
-/// `[redis]`: reserved; read and checked, without effect in this version.
-#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Redis {
-    /// Address of the Redis server, which may hold a password. Unset: bus and cache are embedded.
-    pub url: Option<Secret>,
-    /// What every key and channel in Redis begins with.
-    pub prefix: String,
 }
 
 /// `[openai]`: reserved; read and checked, without effect in this version.

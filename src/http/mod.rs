@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod head;
 mod lent;
+mod nodes;
 mod ops;
 mod origins;
 mod patience;
@@ -61,6 +62,8 @@ pub struct Site {
     pub parts: ThreadParts,
     /// The node's name.
     pub node: Arc<str>,
+    /// Milliseconds after which another node that says nothing is taken for dead.
+    pub dead_ms: u64,
     /// The largest head of a request, bytes.
     pub head_bytes: usize,
     /// The largest request body, bytes.
@@ -153,6 +156,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/sessions/{id}").route(web::delete().to(sessions::end)))
         .service(at("/v1/auth/reload").route(post().to(auth::reload)))
         .service(at("/v1/workers").route(get().to(ops::workers)))
+        .service(at("/v1/nodes").route(get().to(nodes::list)))
         .default_service(web::to(error::not_found));
 }
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpResponse;
 use greenroom_actors::logic::access::{Action, Scope};
+use greenroom_actors::logic::known::rfc3339;
 use greenroom_actors::memory::Memory;
+use greenroom_actors::ports::BusState;
 use greenroom_actors::supervise::{Phase, ages};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,7 +17,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::shapes::{self, Here};
-use super::{ApiError, auth, events, presence, sessions, sse, typed, ws};
+use super::{ApiError, auth, events, nodes, presence, sessions, sse, typed, ws};
 use crate::adapters::tls::Standing;
 use crate::metrics;
 
@@ -40,6 +42,7 @@ use crate::metrics;
         readyz,
         metrics,
         workers,
+        nodes::list,
         sessions::list,
         sessions::end,
         auth::reload,
@@ -55,6 +58,7 @@ use crate::metrics;
         shapes::RoomsPage,
         shapes::RoomShape,
         shapes::ErrorShape,
+        nodes::NodesShape,
         Readiness
     ))
 )]
@@ -150,21 +154,16 @@ pub async fn readyz(here: Here) -> HttpResponse {
         .as_ref()
         .map(|certificates| certificate(&certificates.standing()));
     let memory = memory(&here.site.parts.memory);
+    let bus = bus(&here.site.parts.bus.state());
     let is_up = |dependency: &Dependency| dependency.state == "up";
     let status = if *here.site.draining.borrow() {
         "draining"
     } else if vital_down {
         "restarting"
-    } else if down.is_empty() && is_up(&memory) && tls.as_ref().is_none_or(is_up) {
+    } else if down.is_empty() && is_up(&memory) && is_up(&bus) && tls.as_ref().is_none_or(is_up) {
         "ready"
     } else {
         "degraded"
-    };
-    let bus = Dependency {
-        name: "bus",
-        kind: "embedded",
-        state: "up",
-        means: "rooms and their histories live in this process: they are lost when it ends, and no other node shares them".into(),
     };
     let body = Readiness {
         status,
@@ -175,6 +174,47 @@ pub async fn readyz(here: Here) -> HttpResponse {
     match status {
         "ready" | "degraded" => HttpResponse::Ok().json(body),
         _ => HttpResponse::ServiceUnavailable().json(body),
+    }
+}
+
+/// The bus, and what it means that it is away.
+fn bus(state: &BusState) -> Dependency {
+    if !state.shared {
+        return Dependency {
+            name: "bus",
+            kind: "embedded",
+            state: "up",
+            means: "rooms and their histories live in this process: they are lost when it ends, and no other node shares them".into(),
+        };
+    }
+    let since = rfc3339(state.since_ms);
+    let waiting = state.waiting;
+    let (word, means) = match (state.up, state.refuses) {
+        (true, _) if waiting == 0 => ("up", format!("Redis is reached since {since}")),
+        (true, _) => (
+            "up",
+            format!("Redis is reached since {since}; {waiting} events are on their way to it"),
+        ),
+        (false, false) => (
+            "down",
+            format!(
+                "Redis is away since {since} ({}): this node goes on with its own clients, {waiting} events wait to be relayed",
+                state.reason
+            ),
+        ),
+        (false, true) => (
+            "down",
+            format!(
+                "Redis is away since {since} ({}): nothing can be published",
+                state.reason
+            ),
+        ),
+    };
+    Dependency {
+        name: "bus",
+        kind: "redis",
+        state: word,
+        means: means.into(),
     }
 }
 

@@ -33,7 +33,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// What happens to what is published while the broker is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +74,11 @@ pub struct ClusterBus {
     clock: WallClock,
     /// `run` has something to do.
     wake: Notify,
+    /// The broker has placed something.
+    idle: Arc<Notify>,
     /// The first attempt to reach the broker has ended, either way.
-    tried: tokio::sync::watch::Sender<bool>,
-    state: Mutex<State>,
+    tried: watch::Sender<bool>,
+    state: Arc<Mutex<State>>,
 }
 
 impl ClusterBus {
@@ -88,21 +90,15 @@ impl ClusterBus {
             settings,
             clock,
             wake: Notify::new(),
-            tried: tokio::sync::watch::Sender::new(false),
-            state: Mutex::new(state),
+            idle: Arc::default(),
+            tried: watch::Sender::new(false),
+            state: Arc::new(Mutex::new(state)),
         })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic under the lock is a bug in `State`; what it holds is still the best there is.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Resolves when the broker has been tried once, whether it was there or not.
-    pub async fn tried(&self) {
-        let mut tried = self.tried.subscribe();
-        // The sender is part of `self`.
-        let _ = tried.wait_for(|tried| *tried).await;
     }
 
     /// Which node this is.
@@ -269,6 +265,27 @@ impl Bus for ClusterBus {
 
     fn settled(&self, seen: &Seen) -> Option<u64> {
         self.lock().settled(seen)
+    }
+
+    fn tried(&self) -> PortFuture<()> {
+        let mut tried = self.tried.subscribe();
+        Box::pin(async move {
+            // Without its sender there is no bus to wait for.
+            let _ = tried.wait_for(|tried| *tried).await;
+        })
+    }
+
+    fn leave(&self) -> PortFuture<()> {
+        let (state, idle) = (self.state.clone(), self.idle.clone());
+        let gone = self.errand(Errand::Empty, drop);
+        let bye = self.errand(Errand::Bye, drop);
+        Box::pin(async move {
+            while state.lock().unwrap_or_else(PoisonError::into_inner).is_relaying() {
+                idle.notified().await;
+            }
+            // Whoever does not hear it finds out by itself.
+            let _ = (gone.await, bye.await);
+        })
     }
 
     fn drive(self: Arc<Self>) -> PortFuture<String> {

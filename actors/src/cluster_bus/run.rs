@@ -142,6 +142,7 @@ impl<'a> Run<'a> {
                 arrival = opened.arrivals.next() => self.take_in(arrival, &mut opened),
                 Some((placed, result)) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.bus.lock().placed(placed);
+                    self.bus.idle.notify_one();
                     result
                 }
                 outcomes = poll(&mut self.errands) => self.errands_done(outcomes),
@@ -161,6 +162,7 @@ impl<'a> Run<'a> {
             };
             if let Err(error) = ended {
                 self.bus.lock().go_down(&error.to_string(), (self.bus.clock)());
+                self.bus.idle.notify_one();
                 return error;
             }
         }

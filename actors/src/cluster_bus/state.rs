@@ -125,6 +125,11 @@ impl State {
         }
     }
 
+    /// Whether something is on its way to the broker.
+    pub fn is_relaying(&self) -> bool {
+        self.link.is_some() && self.outbox.len() > 0
+    }
+
     pub fn gauges(&self) -> BusGauges {
         BusGauges {
             head: self.applied,
@@ -206,7 +211,7 @@ impl State {
 
     /// The number up to which all of this has been relayed, if it has.
     pub fn settled(&self, seen: &Seen) -> Option<u64> {
-        if seen.node != self.tag {
+        if seen.node != self.tag || self.local_from == Some(seen.from) {
             return None;
         }
         let outing = self.outings.iter().find(|(from, ..)| *from == seen.from);

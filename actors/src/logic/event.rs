@@ -309,6 +309,11 @@ impl NodeTag {
     pub fn from_random(bits: u64) -> Self {
         Self(bits & ((1 << 40) - 1))
     }
+
+    /// Reads a tag as it is written.
+    pub fn parse(text: &str) -> Option<Self> {
+        base36::read(text).map(Self)
+    }
 }
 
 impl fmt::Display for NodeTag {

@@ -1,0 +1,235 @@
+//! The broker on Redis: a server by itself, behind a failover address, or watched by Sentinels.
+//!
+//! A link is two connections for what changes something, one for what is handed out, and a few for reading. Everything that
+//! must be atomic is a script, loaded when the link is opened. RESP2 is enough: order between what is published and what is
+//! answered is made by marks, which come by the connection of what is handed out.
+
+mod arrivals;
+mod errands;
+mod keys;
+mod link;
+mod reading;
+mod scripts;
+mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_redis::{Manager, Pool, Runtime};
+use greenroom_actors::broker::{Broker, BrokerError, Hello, Opened};
+use greenroom_actors::logic::position::Life;
+use greenroom_actors::ports::PortFuture;
+use redis::aio::MultiplexedConnection;
+use redis::sentinel::{SentinelClient, SentinelServerType};
+use redis::{AsyncConnectionConfig, Client, RedisError};
+use tokio::sync::Mutex;
+
+use keys::Keys;
+use link::RedisLink;
+use scripts::Scripts;
+use value::{error, texts};
+
+/// Connections for reading histories, members and rooms.
+const READERS: usize = 8;
+
+/// Where the server is.
+enum Place {
+    /// At an address, which may be that of whatever has taken over.
+    Address(Client),
+    /// Where the Sentinels say. Asking them changes what is known of them.
+    Sentinels(Mutex<SentinelClient>),
+}
+
+/// What is kept in Redis, and for how long.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What keys and channels begin with; empty: `greenroom`.
+    pub prefix: String,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// Events a room keeps.
+    pub history_events: usize,
+    /// Milliseconds they are kept after the last one.
+    pub history_ms: u64,
+    /// Milliseconds a publisher's own id is remembered.
+    pub ids_ms: u64,
+    /// Milliseconds for which a client that is gone may come back.
+    pub gone_ms: u64,
+    /// Milliseconds for which the record of a client is kept that is connected.
+    pub session_ms: u64,
+    /// Milliseconds after which a node that says nothing is dead.
+    pub dead_ms: u64,
+}
+
+/// See the module's description.
+pub struct RedisBroker {
+    place: Arc<Place>,
+    shared: Arc<Shared>,
+}
+
+/// What links share.
+struct Shared {
+    settings: Settings,
+    keys: Keys,
+    scripts: Scripts,
+}
+
+impl RedisBroker {
+    /// The broker at an address: `redis://`, `rediss://` or `unix://`, or `redis+sentinel://HOST:PORT,HOST:PORT/NAME`. Nothing
+    /// is reached yet. Errors: it is no such address.
+    pub fn new(url: &str, settings: Settings) -> Result<Self, RedisError> {
+        let place = match url.strip_prefix("redis+sentinel://") {
+            Some(rest) => Place::Sentinels(Mutex::new(sentinels(rest)?)),
+            None => Place::Address(Client::open(url)?),
+        };
+        let shared = Shared {
+            keys: Keys::new(&settings.prefix),
+            scripts: Scripts::new(),
+            settings,
+        };
+        Ok(Self {
+            place: Arc::new(place),
+            shared: Arc::new(shared),
+        })
+    }
+}
+
+/// `[USER:PASSWORD@]HOST:PORT,HOST:PORT/NAME[/DB]`; user and password are those of the server, not of the Sentinels.
+fn sentinels(rest: &str) -> Result<SentinelClient, RedisError> {
+    let invalid = |what: &'static str| RedisError::from((redis::ErrorKind::InvalidClientConfig, what));
+    let (who, rest) = rest
+        .rsplit_once('@')
+        .map_or((None, rest), |(who, rest)| (Some(who), rest));
+    let (hosts, path) = rest
+        .split_once('/')
+        .ok_or_else(|| invalid("the name of the master is missing"))?;
+    let (name, db) = path.split_once('/').unwrap_or((path, ""));
+    if name.is_empty() {
+        return Err(invalid("the name of the master is missing"));
+    }
+    let mut addresses = Vec::new();
+    for host in hosts.split(',') {
+        let client = Client::open(format!("redis://{host}"))?;
+        addresses.push(client.get_connection_info().addr().clone());
+    }
+    let mut builder =
+        redis::sentinel::SentinelClientBuilder::new(addresses, name.to_owned(), SentinelServerType::Master)?;
+    if let Some((user, password)) = who.and_then(|who| who.split_once(':')) {
+        if !user.is_empty() {
+            builder = builder.set_client_to_redis_username(user);
+        }
+        builder = builder.set_client_to_redis_password(password);
+    }
+    if !db.is_empty() {
+        let db = db
+            .parse()
+            .map_err(|_| invalid("the number of the database is none"))?;
+        builder = builder.set_client_to_redis_db(db);
+    }
+    builder.build()
+}
+
+impl Place {
+    async fn client(&self) -> Result<Client, RedisError> {
+        match self {
+            Self::Address(client) => Ok(client.clone()),
+            Self::Sentinels(sentinels) => sentinels.lock().await.async_get_client().await,
+        }
+    }
+}
+
+impl Broker for RedisBroker {
+    fn open(&self, hello: Hello) -> PortFuture<Result<Opened, BrokerError>> {
+        let (shared, place) = (self.shared.clone(), self.place.clone());
+        Box::pin(async move {
+            let client = place.client().await.map_err(|failed| error(&failed))?;
+            open(shared, client, hello).await
+        })
+    }
+}
+
+async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opened, BrokerError> {
+    let mut sending = connect(&client, &shared).await?;
+    let running = connect(&client, &shared).await?;
+    let handed_out = client.get_async_pubsub().await.map_err(|failed| error(&failed))?;
+    let run_id = run_id(&mut sending).await?;
+    for script in shared.scripts.all() {
+        let loaded = sending.send_packed_command(&script.load()).await;
+        value::answered(loaded)?;
+    }
+    let known_life = match hello.life {
+        Life::NONE => String::new(),
+        life => life.to_string(),
+    };
+    let mut begin = shared.scripts.open.call(2);
+    begin
+        .arg(shared.keys.meta())
+        .arg(shared.keys.rooms())
+        .arg(run_id)
+        .arg(hello.fresh.to_string())
+        .arg(known_life)
+        .arg(hello.known);
+    let answer = value::answered(sending.send_packed_command(&begin).await)?;
+    let [life, token, head] = &texts(answer)?[..] else {
+        return Err(value::unreadable("open"));
+    };
+    let life: Life = life.parse().map_err(|_| value::unreadable("open"))?;
+    let head = head.parse().map_err(|_| value::unreadable("open"))?;
+    let readers = readers(client, &shared)?;
+    let (mut sink, arrivals) = handed_out.split();
+    let own = [shared.keys.node_channel(hello.tag), shared.keys.all_channel()];
+    sink.subscribe(&own[..]).await.map_err(|failed| error(&failed))?;
+    let arrivals = arrivals::arrivals(arrivals, life);
+    let link = RedisLink {
+        shared,
+        tag: hello.tag,
+        life,
+        token: token.as_str().into(),
+        sending,
+        running,
+        sink,
+        readers,
+    };
+    Ok(Opened {
+        link: Arc::new(link),
+        arrivals,
+        life,
+        head,
+    })
+}
+
+async fn connect(client: &Client, shared: &Shared) -> Result<MultiplexedConnection, BrokerError> {
+    let config = connection_config(shared);
+    let connected = client.get_multiplexed_async_connection_with_config(&config).await;
+    connected.map_err(|failed| error(&failed))
+}
+
+fn connection_config(shared: &Shared) -> AsyncConnectionConfig {
+    let timeout = Some(shared.settings.timeout);
+    AsyncConnectionConfig::new()
+        .set_connection_timeout(timeout)
+        .set_response_timeout(timeout)
+}
+
+fn readers(client: Client, shared: &Shared) -> Result<Pool, BrokerError> {
+    let info = client.get_connection_info().clone();
+    let manager = Manager::new_with_config(info, connection_config(shared));
+    let timeout = Some(shared.settings.timeout);
+    let pool = Pool::builder(manager.map_err(|failed| error(&failed))?)
+        .max_size(READERS)
+        .wait_timeout(timeout)
+        .create_timeout(timeout)
+        .runtime(Runtime::Tokio1)
+        .build();
+    pool.map_err(|failed| BrokerError::Away(failed.to_string()))
+}
+
+/// Which life of the server this is: one that was restarted, or has taken over, has another.
+async fn run_id(connection: &mut MultiplexedConnection) -> Result<String, BrokerError> {
+    let mut info = redis::cmd("INFO");
+    info.arg("server");
+    let answer = value::answered(connection.send_packed_command(&info).await)?;
+    let text = value::text(answer)?;
+    let line = text.lines().find_map(|line| line.strip_prefix("run_id:"));
+    Ok(line.unwrap_or("unknown").trim().to_owned())
+}

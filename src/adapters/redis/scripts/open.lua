@@ -1,0 +1,35 @@
+-- What a node finds when it reaches the server.
+-- KEYS: meta, rooms. ARGV: run id of the server, life if there is none, life that the node knows or '', highest number it knows.
+-- Numbers leap by 2^32 when the server was replaced: what may have been given out and lost is never given out again.
+local LEAP = 4294967296
+local function text(number) return string.format('%.0f', number) end
+local meta = redis.call('HMGET', KEYS[1], 'life', 'run', 'seq', 'last', 'lost', 'base', 'dead')
+local life, run, seq = meta[1], meta[2], tonumber(meta[3] or '0')
+local last, lost, base, dead = tonumber(meta[4] or '0'), tonumber(meta[5] or '0'), tonumber(meta[6] or '0'), tonumber(meta[7] or '0')
+local known = tonumber(ARGV[4])
+local kept = redis.call('HEXISTS', KEYS[2], '') == 1
+if not life then
+  -- An empty server. The life of those who know one goes on, in a new era: nothing of it is kept, and told from nothing lost.
+  life = ARGV[3] ~= '' and ARGV[3] or ARGV[2]
+  lost, last, dead = known, 0, 0
+  base = known > 0 and (math.floor(known / LEAP) + 1) * LEAP or 0
+  seq = base
+elseif life ~= ARGV[3] then
+  known = 0
+end
+if meta[1] and run ~= ARGV[1] and seq > 0 then
+  if lost > last then dead = base end
+  last, lost = seq, 0
+  base = (math.floor(math.max(seq, known) / LEAP) + 1) * LEAP
+  seq = base
+end
+if known < base and known > last and known > lost then lost = known end
+if not kept then
+  -- Which rooms had events is not known any more, if it ever was.
+  redis.call('HSET', KEYS[1], 'floor', text(seq > base and seq or math.max(last, lost)))
+  redis.call('HSET', KEYS[2], '', '1')
+end
+local token = life .. '.' .. text(base)
+redis.call('HSET', KEYS[1], 'life', life, 'run', ARGV[1], 'token', token, 'seq', text(seq), 'last', text(last),
+  'lost', text(lost), 'base', text(base), 'dead', text(dead))
+return {life, token, text(seq)}
