@@ -113,7 +113,7 @@ fn sentinels(rest: &str) -> Result<SentinelClient, RedisError> {
         addresses.push(client.get_connection_info().addr().clone());
     }
     let mut builder =
-        redis::sentinel::SentinelClientBuilder::new(addresses, name.to_owned(), SentinelServerType::Master)?;
+        redis::sentinel::SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?;
     if let Some((user, password)) = who.and_then(|who| who.split_once(':')) {
         if !user.is_empty() {
             builder = builder.set_client_to_redis_username(user);
