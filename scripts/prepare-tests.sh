@@ -6,12 +6,13 @@ cd "$(dirname "$0")/.."
 say() { echo "prepare-tests: $*" >&2; }
 
 # Each thing as "commands:Debian packages"; any of the commands will do. Rust's linker needs a C compiler, the Socket.IO
-# tests run the stock JavaScript clients, one of them in a browser.
+# tests run the stock JavaScript clients, one of them in a browser; nodes that share rooms share a Redis.
 needs=(
     "cc:gcc libc6-dev"
     "node:nodejs"
     "npm:npm"
     "chromium chromium-browser google-chrome:chromium"
+    "redis-server:redis-server"
 )
 # The npm packages of the Socket.IO tests, and a copy of the lock file that they were installed from.
 modules=tests/socketio/js

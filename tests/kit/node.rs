@@ -7,9 +7,10 @@ use std::thread::{self, JoinHandle};
 use actix_rt::System;
 use greenroom::actors::ports::{Bus, ShardId};
 use greenroom::actors::supervise::{Phase, Supervisor};
+use greenroom::buses;
 use greenroom::config::Config;
 use greenroom::extensions::Extensions;
-use greenroom::node::{Ended, Node, embedded_bus};
+use greenroom::node::{Ended, Node};
 use greenroom::open_files;
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -53,7 +54,8 @@ impl TestNode {
     pub async fn with(change: impl FnOnce(&mut Config)) -> Self {
         let mut config = config();
         change(&mut config);
-        let bus = embedded_bus(&config);
+        config.node_id.get_or_insert_with(greenroom::ids::node_name);
+        let bus = buses::bus(&config).unwrap();
         Self::on(config, bus).await
     }
 
@@ -103,7 +105,7 @@ impl TestNode {
 
     /// Two nodes on one embedded bus.
     pub async fn pair() -> [Self; 2] {
-        let bus = embedded_bus(&config());
+        let bus = buses::embedded(&config());
         [
             Self::on(config(), bus.clone()).await,
             Self::on(config(), bus).await,

@@ -61,6 +61,25 @@ impl Ws {
         })
     }
 
+    /// The next event that somebody published: past what the node says of itself.
+    pub async fn heard(&mut self) -> Value {
+        loop {
+            let event = self.event().await;
+            if event["event"] != "greenroom" {
+                return event;
+            }
+        }
+    }
+
+    /// The numbers of the next events that somebody published.
+    pub async fn numbers(&mut self, count: usize) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        for _ in 0..count {
+            numbers.push(super::number(&self.heard().await));
+        }
+        numbers
+    }
+
     /// Sends a frame.
     pub async fn send(&mut self, frame: &Value) {
         self.send_raw(Message::text(frame.to_string())).await;
