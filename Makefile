@@ -2,7 +2,7 @@
 # lacks and says so.
 
 .DEFAULT_GOAL := build
-.PHONY: build run test lint bench report
+.PHONY: build run cluster test lint bench report
 
 # The features that the tests need and that no released binary has: probes and fault switches.
 TESTING := --features greenroom-actors/testing
@@ -14,6 +14,10 @@ build:
 # A node on embedded defaults: no Redis, no Docker, no keys.
 run:
 	cargo run --release --quiet -- serve
+
+# Redis, three nodes and HAProxy on this machine, until Ctrl-C; PORT=... is the proxy's.
+cluster:
+	./scripts/cluster.sh
 
 test:
 	./scripts/prepare-tests.sh
