@@ -3,4 +3,6 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod redis;
 mod rooms;
+mod together;
