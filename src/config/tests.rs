@@ -476,7 +476,7 @@ fn a_config_made_by_a_program_is_checked_the_same_way() {
     config.redis.url = Some(Secret::new("http://hidden"));
     let expected = [
         "`rooms.history_events` = 0 must be a whole number from 1 to 1000000",
-        "`redis.url` = *** must be a text: an address that begins with redis://, rediss://, redis+sentinel:// or unix://",
+        "`redis.url` = *** must be a text: an address that begins with redis://, rediss://, redis+sentinel://, redis+cluster:// or unix://",
         "`limits.event_bytes` = 1000000 must be at most 262144: a quarter of `rooms.outbox_bytes` = 1048576",
     ];
     assert_eq!(
