@@ -53,7 +53,25 @@ async fn nothing_is_lost_doubled_or_silently_missing_whatever_fails() {
     }
     stage.heal(&mut stock).await;
     publisher.stop().await;
-    let verdict = followers.finish(&book, &mut stock).await;
+    let verdict = followers.finish(&book, Some(&mut stock)).await;
     println!("{verdict}");
     println!("{}", stock.finish(&book).await);
+}
+
+/// Clients that are connected while nodes are restarted one after the other.
+const ROLLING: usize = 500;
+
+#[tokio::test]
+async fn a_rolling_restart_of_three_nodes_loses_nothing() {
+    let mut stage = Stage::set().await;
+    let book = Book::new();
+    let followers = Followers::start(ROLLING, &stage, &book).await;
+    let publisher = Publisher::start(&stage, &book);
+    let mut took = Vec::new();
+    for node in 0..stage::NODES {
+        took.push(stage.roll(node).await);
+    }
+    publisher.stop().await;
+    println!("{}", followers.finish(&book, None).await);
+    println!("each node took {took:?} from SIGTERM to being ready again");
 }

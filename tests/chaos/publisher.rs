@@ -1,5 +1,7 @@
 //! Steady publishing, through whichever node answers, each event until it is accepted.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ impl Publisher {
         publishing.spawn(async move {
             let mut pace = interval(EVERY);
             pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut nodes = BTreeMap::new();
             for count in 0.. {
                 let go_on = async {
                     pace.tick().await;
@@ -47,7 +50,7 @@ impl Publisher {
                 }
                 let _busy = is_busy.lock().await;
                 let room = count % ROOMS;
-                publish(&addresses, room, book.last(room) + 1, count).await;
+                publish(&addresses, &mut nodes, room, book.last(room) + 1, count).await;
                 book.accepted(room);
             }
         });
@@ -79,12 +82,20 @@ impl Publisher {
 }
 
 /// Publishes until a node says that it has accepted it.
-async fn publish(addresses: &Addresses, room: usize, number: u64, count: usize) {
+async fn publish(
+    addresses: &Addresses,
+    nodes: &mut BTreeMap<SocketAddr, Http>,
+    room: usize,
+    number: u64,
+    count: usize,
+) {
     let body = json!({"event": "note", "data": number, "id": format!("r{room}-{number}")});
     for attempt in count.. {
         let address = addresses.lock().unwrap()[attempt % NODES];
         let Some(address) = address else { continue };
-        let request = Http::new(address)
+        // Making a client takes longer than its request.
+        let http = nodes.entry(address).or_insert_with(|| Http::new(address));
+        let request = http
             .request(reqwest::Method::POST, &format!("/v1/rooms/room:{room}/events"))
             .json(&body)
             .send();

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::kit::{Fault, Http, Process, Proxy, Redis, eventually};
 use crate::publisher::Publisher;
@@ -140,6 +140,20 @@ impl Stage {
                 self.redis.begin();
             }
         }
+    }
+
+    /// A node is told to stop, drains, and is started anew, as an operator would. Answers how long that took.
+    pub async fn roll(&mut self, node: usize) -> Duration {
+        let began = Instant::now();
+        let mut process = self.nodes[node].take().unwrap();
+        process.signal("TERM");
+        let status = process.ended().await;
+        assert!(status.success(), "{status}");
+        let process = start(&self.networks[node], node);
+        self.addresses.lock().unwrap()[node] = Some(process.address);
+        self.nodes[node] = Some(process);
+        self.all_up().await;
+        began.elapsed()
     }
 
     /// Waits until all is well again.
