@@ -214,7 +214,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         "flag --set: expected key=value, such as --set rooms.history_events=500, but `nonsense...` has no `=`",
         "`rooms` (flag --set) is a section, not a value; its keys: history_events, history_seconds, history_bytes, \
          remembered_rooms, outbox_bytes, name_chars, linger_ms",
-        "`bus.on_outage` = \"panic\" (environment variable GREENROOM_BUS__ON_OUTAGE) must be \"local\" or \"refuse\"",
+        "`bus.on_outage` = \"panic\" (environment variable GREENROOM_BUS__ON_OUTAGE) must be one of \"local\", \"refuse\"",
         "`listen` = \"localhost\" (FILE, line 1) must be a text: an IP address and a port, such as 127.0.0.1:7420 or \
          [::1]:7420",
         "`log.level` = \"inof\" (flag --set) must be a text: off, error, warn, info, debug or trace, or directives such \

@@ -11,6 +11,7 @@ mod keys;
 mod link;
 mod place;
 mod reading;
+mod recent;
 mod scripts;
 mod value;
 
@@ -27,6 +28,7 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 use keys::Keys;
 use link::RedisLink;
 use place::Place;
+use recent::Recent;
 use scripts::Scripts;
 use value::{error, texts};
 
@@ -128,7 +130,8 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
     let (mut sink, arrivals) = handed_out.split();
     let own = [shared.keys.node_channel(hello.tag), shared.keys.all_channel()];
     sink.subscribe(&own[..]).await.map_err(|failed| error(&failed))?;
-    let arrivals = arrivals::arrivals(arrivals, life);
+    let recent = Arc::<Recent>::default();
+    let arrivals = arrivals::arrivals(arrivals, life, recent.clone());
     let link = RedisLink {
         shared,
         tag: hello.tag,
@@ -138,6 +141,7 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
         running,
         sink,
         readers,
+        recent,
     };
     Ok(Opened {
         link: Arc::new(link),
