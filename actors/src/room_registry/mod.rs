@@ -111,8 +111,8 @@ struct Deps<W: Wire> {
     writes: u64,
     /// Its clients were told that the broker is away.
     told_away: bool,
-    /// What this shard has given out while the broker is away.
-    local: Option<crate::logic::position::Seen>,
+    /// What this shard has given out while the broker is away, and the last number before.
+    local: Option<(u64, crate::logic::position::Seen)>,
 }
 
 /// What a restart makes anew.
@@ -278,7 +278,7 @@ impl<W: Wire> Handler<FromBus> for RoomRegistry<W> {
                 self.confirmed(&rooms, at, ctx);
             }
             FromBus::Subscribed { .. } => {}
-            FromBus::BrokerAway => self.broker_away(),
+            FromBus::BrokerAway { upto } => self.broker_away(upto),
             FromBus::AttachAgain => self.broker_back(ctx),
             FromBus::TakenOver { id, generation } => self.taken_over(id, generation),
         }
