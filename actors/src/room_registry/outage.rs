@@ -65,11 +65,13 @@ impl<W: Wire> RoomRegistry<W> {
         if bus.state().up {
             return;
         }
-        let last = match (is_first, &self.deps.local) {
-            (true, _) => bus.local_events(0).last().and_then(|event| event.seen()),
-            (false, Some((seq, seen))) if peer.upto.get() <= *seq => Some(seen.clone()),
-            (false, _) => None,
-        };
+        // What the shard has given out may be of an outage before this one.
+        let last = bus.local_events(0).last().and_then(|event| event.seen());
+        let last = last.and_then(|last| match &self.deps.local {
+            _ if is_first => Some(last),
+            Some((seq, seen)) if seen.from == last.from && peer.upto.get() <= *seq => Some(seen.clone()),
+            _ => None,
+        });
         let is_new = |seen: &Seen| {
             let all = peer.seen.borrow();
             !all.iter()

@@ -99,6 +99,29 @@ fn a_shard_that_is_behind_in_an_outage_gives_all_of_it_later() {
 }
 
 #[test]
+fn a_join_in_a_second_outage_takes_nothing_of_the_first_for_given() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let at = cluster.shard(0, 0);
+        let mut client = joined(at, &["a"]).await;
+        let _other = joined(at, &["a"]).await;
+        drop(publish(at, "a", 1));
+        wait(0.1).await;
+        let position = hear(&mut client).position;
+        client.hang_up();
+        cut_off(&cluster, 0).await;
+        drop(publish(at, "a", 2));
+        let_in(&cluster, 0).await;
+        cut_off(&cluster, 0).await;
+        let (mut client, recovered) = resumed(at, &["a"], Some(&position)).await;
+        assert!(recovered);
+        client.send(&json!({"type": "join", "room": "a"}));
+        let_in(&cluster, 0).await;
+        assert_eq!(numbers(&mut client), [2]);
+    });
+}
+
+#[test]
 fn joining_and_leaving_go_on_in_an_outage() {
     on_virtual_time(async {
         let cluster = cluster(plan()).await;
