@@ -13,6 +13,7 @@ pub mod memory;
 pub mod messages;
 pub mod peer;
 pub mod ports;
+pub mod radio;
 pub mod redis_bridge;
 pub mod reply;
 pub mod room_registry;
