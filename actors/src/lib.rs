@@ -8,6 +8,7 @@ pub mod engine;
 pub mod event_stream;
 pub mod gate;
 pub mod hub;
+pub mod js_bridge;
 pub mod logic;
 pub mod memory;
 pub mod messages;

@@ -3,7 +3,7 @@
 
 use super::{
     OnOutage, Settings,
-    outbox::{Outbox, cost},
+    outbox::{Outbox, Outgoing, cost},
     subscriptions::Subscriptions,
 };
 use crate::{
@@ -17,10 +17,11 @@ use crate::{
         room_name::RoomName,
         sessions::Sessions,
     },
-    messages::FromBus,
+    messages::{Accepted, FromBus},
     peer::Ticket,
     ports::{BusError, BusGauges, BusState, Inlet, PortFuture, ShardId},
 };
+use actix::Recipient;
 use futures_util::future::FutureExt as _;
 use std::{future::ready, sync::Arc};
 use tokio::sync::oneshot;
@@ -58,6 +59,8 @@ pub(super) struct State {
     presence: Presence,
     sessions: Sessions,
     parted: Vec<(Ticket, bool)>,
+    /// Who is told of what this node has accepted.
+    told: Option<Recipient<Accepted>>,
 }
 
 /// Clients that leave while the broker is away, and of whom it is told later, at most.
@@ -88,7 +91,12 @@ impl State {
             presence: Presence::default(),
             sessions: Sessions::new(settings.sessions),
             parted: Vec::new(),
+            told: None,
         }
+    }
+
+    pub fn tell_accepted(&mut self, to: Recipient<Accepted>) {
+        self.told = Some(to);
     }
 
     pub fn life(&self) -> Life {
@@ -229,6 +237,7 @@ impl State {
             };
             self.known = self.known.max(seq);
             self.note_relayed(outgoing.origin.count, seq);
+            self.hand_on(&outgoing, &placed);
             let Some(answer) = outgoing.answer else { continue };
             let draft = &outgoing.draft;
             let receipt = match placed {
@@ -245,6 +254,19 @@ impl State {
             };
             // Whoever asked may be gone.
             let _ = answer.send(receipt);
+        }
+    }
+
+    /// An event has its number: whoever hands them on is told, but not of what this node has given out by itself before.
+    fn hand_on(&self, outgoing: &Outgoing, placed: &Placed) {
+        let is_accepted = matches!(placed, Placed::New { .. } | Placed::Already);
+        if let Some(told) = self
+            .told
+            .as_ref()
+            .filter(|_| is_accepted && outgoing.local.is_none())
+        {
+            // Who is that far behind counts what it did not hear.
+            let _ = told.try_send(Accepted(outgoing.draft.clone()));
         }
     }
 
