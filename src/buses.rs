@@ -28,12 +28,8 @@ pub fn bus(config: &Config) -> Result<Arc<dyn Bus>, StartError> {
         return Ok(embedded(config));
     };
     tls::provide();
-    let root = config.redis.ca_file.as_ref().map(|path| {
-        let read = std::fs::read(path);
-        read.map_err(|failed| StartError::Redis(format!("redis.ca_file {path:?}: {failed}")))
-    });
     let settings = redis::Settings {
-        root: root.transpose()?,
+        root: trusted_root(config)?,
         ..redis_settings(config)
     };
     let broker = RedisBroker::new(url.expose(), settings)
@@ -41,6 +37,15 @@ pub fn bus(config: &Config) -> Result<Arc<dyn Bus>, StartError> {
         .map_err(|failed| StartError::Redis(format!("redis.url: {}", failed.category())))?;
     let settings = cluster_settings(config);
     Ok(ClusterBus::new(Arc::new(broker), settings, wall_clock()))
+}
+
+/// The authority that is trusted for TLS to Redis, if one is named. Errors: its file cannot be read.
+pub(crate) fn trusted_root(config: &Config) -> Result<Option<Vec<u8>>, StartError> {
+    let root = config.redis.ca_file.as_ref().map(|path| {
+        let read = std::fs::read(path);
+        read.map_err(|failed| StartError::Redis(format!("redis.ca_file {path:?}: {failed}")))
+    });
+    root.transpose()
 }
 
 /// The bus of a node without Redis.

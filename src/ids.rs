@@ -1,6 +1,7 @@
 //! Ids that the node gives out: ULIDs, so that they sort by time.
 
 use greenroom_actors::logic::event::{EventId, NodeTag};
+use greenroom_actors::logic::js_cluster::Uid;
 use greenroom_actors::logic::position::Life;
 use greenroom_actors::logic::presence::{Secret, SessionId};
 use ulid::Ulid;
@@ -45,6 +46,11 @@ pub fn life() -> Life {
 /// A tag for a life of this process.
 pub fn node_tag() -> NodeTag {
     NodeTag::from_random(random_bits() as u64)
+}
+
+/// A node's id among JavaScript servers, for a life of this process.
+pub fn js_uid() -> Uid {
+    Uid::from_random(random_bits() as u64)
 }
 
 /// A name for a node that was given none.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod extensions;
 pub mod http;
 pub mod ids;
+mod js_cluster;
 pub mod logging;
 pub mod metrics;
 pub mod node;

@@ -33,6 +33,7 @@ use crate::config::{Config, Problems, sections};
 use crate::extensions::Extensions;
 use crate::http::{self, Clients, Proxies, Site};
 use crate::ids;
+use crate::js_cluster::JsCluster;
 use crate::rooms::Rooms;
 use crate::settings::{caller_limits, count, policy, rules, socket_io_parts};
 use crate::shards::{EngineSessions, Shards, ThreadParts};
@@ -101,6 +102,7 @@ pub struct Node {
     server: ServerHandle,
     served: JoinHandle<io::Result<()>>,
     bridge_thread: Arbiter,
+    js_cluster: Option<JsCluster>,
     guard: Guard,
 }
 
@@ -160,6 +162,7 @@ impl Node {
         if timeout(BEGIN_WITHIN, shards.begun(workers)).await.is_err() {
             return Err(StartError::Thread("an HTTP worker".into()));
         }
+        let js_cluster = JsCluster::join(&config, &name, &supervisor, &shards, &bus).await?;
         Ok(Self {
             address,
             name,
@@ -173,6 +176,7 @@ impl Node {
             server: handle,
             served,
             bridge_thread,
+            js_cluster,
             guard,
         })
     }
@@ -295,6 +299,7 @@ impl Node {
             tracing::warn!("requests were still in flight when the time was up");
         }
         let _ = timeout(Duration::from_secs(1), self.served).await;
+        self.js_cluster.into_iter().for_each(JsCluster::leave);
         self.bridge_thread.stop();
         tracing::info!(took_ms = began.elapsed().as_millis() as u64, "stopped");
     }
@@ -429,6 +434,7 @@ fn thread_parts(
         clock: wall_clock(),
         socket_io: socket_io_parts(config),
         engine_sessions: EngineSessions::default(),
+        beside_javascript: config.bus.socketio_compat,
         extensions: Extensions::default(),
         shards: shards.clone(),
     }

@@ -13,7 +13,7 @@ use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::{publication, rate, socket_io, ws};
 use greenroom_actors::memory::Memory;
 use greenroom_actors::messages::{
-    Announce, Drain, EndSession, ListSessions, Publish, Recheck, Unwatch, Watch,
+    Announce, CarryOut, Drain, EndSession, ListSessions, Overheard, Publish, Recheck, Unwatch, Watch,
 };
 use greenroom_actors::ports::{Bus, Gate, ShardId, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
@@ -54,6 +54,10 @@ pub struct ShardDoor {
     pub end_session: Recipient<EndSession>,
     /// End those whose grants were taken back.
     pub recheck: Recipient<Recheck>,
+    /// Something was said by JavaScript servers that may be for connections there.
+    pub overhears: Recipient<Overheard>,
+    /// JavaScript servers want something done with connections there.
+    pub carries_out: Recipient<CarryOut>,
     /// Its counters.
     pub stats: Arc<ShardStats>,
 }
@@ -183,6 +187,8 @@ pub struct ThreadParts {
     pub socket_io: SocketIoParts,
     /// Its sessions that poll.
     pub engine_sessions: EngineSessions,
+    /// Whether JavaScript servers ask for its sockets.
+    pub beside_javascript: bool,
     /// What an embedding program adds.
     pub extensions: Extensions,
     /// Where the shard is to be found.
@@ -207,6 +213,9 @@ impl Thread {
         let shard = ShardId(NEXT_SHARD.fetch_add(1, Ordering::Relaxed));
         let stats = Arc::<ShardStats>::default();
         let hub = Hub::new(stats.clone(), parts.close_ms, parts.subjects.clone());
+        if parts.beside_javascript {
+            hub.know_sockets();
+        }
         let settings = Rc::new(parts.settings.clone());
         let neighbours = Neighbours {
             bus: parts.bus.clone(),
@@ -229,6 +238,8 @@ impl Thread {
             sessions: registry.clone().recipient(),
             end_session: registry.clone().recipient(),
             recheck: registry.clone().recipient(),
+            overhears: registry.clone().recipient(),
+            carries_out: registry.clone().recipient(),
             stats,
         };
         parts.shards.add(shard, door);

@@ -13,6 +13,7 @@ use crate::{
     messages::PeerKey,
     peer::{BLOCKED, CLOSED, CLOSING, DIRTY, Flushed, HUNGRY, LAGGING, Peer},
     ports::Wire,
+    socket_io::Socket,
     stats::{Held, ShardStats},
     subjects::Subjects,
 };
@@ -22,7 +23,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     io,
-    rc::Rc,
+    rc::{Rc, Weak},
     sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
@@ -38,13 +39,31 @@ fn place(key: PeerKey) -> usize {
     (key & ((1 << PLACE_BITS) - 1)) as usize
 }
 
+/// Who is in the main namespace of Socket.IO.
+struct Sockets<W: Wire> {
+    by_key: HashMap<PeerKey, Weak<Socket<W>>>,
+    /// By what the ids show.
+    by_id: HashMap<u128, PeerKey>,
+}
+
+impl<W: Wire> Default for Sockets<W> {
+    fn default() -> Self {
+        Self {
+            by_key: HashMap::new(),
+            by_id: HashMap::new(),
+        }
+    }
+}
+
 /// See the module's description.
-pub struct Hub<W> {
+pub struct Hub<W: Wire> {
     peers: RefCell<Slab<Rc<Peer<W>>>>,
     /// Connections there have been.
     made: Cell<u64>,
     /// The connections of clients that may come back, by the clients' ids.
     seats: RefCell<HashMap<SessionId, PeerKey>>,
+    /// What is in the main namespace of Socket.IO on each connection, where somebody outside asks for it.
+    sockets: RefCell<Option<Sockets<W>>>,
     dirty: RefCell<Vec<Rc<Peer<W>>>>,
     hungry: RefCell<Vec<Rc<Peer<W>>>>,
     gone: RefCell<Vec<Rc<Peer<W>>>>,
@@ -72,6 +91,7 @@ impl<W: Wire> Hub<W> {
             peers: RefCell::default(),
             made: Cell::new(0),
             seats: RefCell::default(),
+            sockets: RefCell::default(),
             dirty: RefCell::default(),
             hungry: RefCell::default(),
             gone: RefCell::default(),
@@ -128,6 +148,47 @@ impl<W: Wire> Hub<W> {
         }
     }
 
+    /// From now on it is known which sockets of Socket.IO there are: for servers of JavaScript.
+    pub fn know_sockets(&self) {
+        self.sockets.borrow_mut().get_or_insert_default();
+    }
+
+    /// Somebody is in the main namespace, or wants to be.
+    pub(crate) fn note_socket(&self, socket: &Rc<Socket<W>>) {
+        if let Some(sockets) = &mut *self.sockets.borrow_mut() {
+            sockets
+                .by_key
+                .insert(socket.peer.key.get(), Rc::downgrade(socket));
+        }
+    }
+
+    /// Somebody is in the main namespace by this id.
+    pub(crate) fn note_id(&self, id: SessionId, key: PeerKey) {
+        if let Some(sockets) = &mut *self.sockets.borrow_mut() {
+            sockets.by_id.insert(id.shown(), key);
+        }
+    }
+
+    /// No longer.
+    pub(crate) fn forget_id(&self, id: SessionId, key: PeerKey) {
+        if let Some(sockets) = &mut *self.sockets.borrow_mut()
+            && sockets.by_id.get(&id.shown()) == Some(&key)
+        {
+            sockets.by_id.remove(&id.shown());
+        }
+    }
+
+    /// Who is in the main namespace on this connection.
+    pub(crate) fn socket(&self, key: PeerKey) -> Option<Rc<Socket<W>>> {
+        self.sockets.borrow().as_ref()?.by_key.get(&key)?.upgrade()
+    }
+
+    /// On which connection somebody is in the main namespace by this id.
+    pub(crate) fn socket_by_id(&self, id: &str) -> Option<PeerKey> {
+        let shown = SessionId::shown_by(id)?;
+        self.sockets.borrow().as_ref()?.by_id.get(&shown).copied()
+    }
+
     /// Milliseconds since the node began, as of the last turn.
     pub fn now_ms(&self) -> u64 {
         self.now_ms.get()
@@ -161,6 +222,9 @@ impl<W: Wire> Hub<W> {
         let place = place(peer.key.get());
         if peers.get(place).is_some_and(|known| Rc::ptr_eq(known, peer)) {
             peers.remove(place);
+            if let Some(sockets) = &mut *self.sockets.borrow_mut() {
+                sockets.by_key.remove(&peer.key.get());
+            }
             peer.set(CLOSED);
             peer.subject.take();
             tracing::debug!(session = %peer.card().id, transport = peer.transport(), "disconnected");

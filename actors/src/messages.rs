@@ -1,6 +1,7 @@
 //! Every message, grouped by the actor that hears it.
 
 use crate::{
+    js_bridge::{Foreign, Order},
     logic::{
         event::{Draft, Event, Receipt},
         fault::Fault,
@@ -244,3 +245,38 @@ pub struct Interest {
     /// Rooms it no longer wants.
     pub unwanted: Vec<RoomName>,
 }
+
+// ---- a JavaScript cluster: RoomRegistry hears ----
+
+/// Something is said on a channel of a cluster of JavaScript servers, for connections here.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+pub struct Overheard(pub Arc<Foreign>);
+
+/// A server of such a cluster asks this of all sockets, or wants it done with them. Answers the sockets here that are
+/// meant, as they were before; of an event that sockets are to answer those that were asked.
+#[derive(Clone, Message)]
+#[rtype(result = "Vec<SocketRow>")]
+pub struct CarryOut(pub Arc<Order>);
+
+/// One client of Socket.IO in the main namespace, as servers of such a cluster see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocketRow {
+    /// Its id.
+    pub id: String,
+    /// Its rooms.
+    pub rooms: Vec<Arc<str>>,
+    /// Who it is, where that is known.
+    pub subject: Option<Arc<str>>,
+    /// Its client's address, of IPv6 the first 64 bits.
+    pub address: Option<String>,
+    /// Since when, milliseconds since 1970.
+    pub connected_ms: i64,
+}
+
+// ---- JsBridge hears ----
+
+/// This node has accepted an event, and it has its number.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Accepted(pub Arc<Draft>);

@@ -13,7 +13,7 @@ use crate::{
         room_name::RoomName,
         sessions::SessionRecord,
     },
-    messages::FromBus,
+    messages::{Accepted, FromBus},
     peer::Ticket,
 };
 use actix::Recipient;
@@ -209,6 +209,10 @@ pub trait Bus: Send + Sync + 'static {
     fn settled(&self, _seen: &Seen) -> Option<u64> {
         None
     }
+
+    /// From now on this is told of each event that was published by way of this node and that the nodes share, in their
+    /// order, once it has its number: for who hands them on to others. A bus that shares nothing tells nobody.
+    fn tell_accepted(&self, _to: Recipient<Accepted>) {}
 
     /// Resolves when it is known whether what it shares is there.
     fn tried(&self) -> PortFuture<()> {

@@ -23,6 +23,8 @@ pub(super) struct Rule {
 pub(super) enum Allowed {
     /// A whole number within these, both included.
     Number(u64, u64),
+    /// Yes or no.
+    Truth,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A text that passes the check, and what the check wants.
@@ -31,7 +33,7 @@ pub(super) enum Allowed {
     Secret(fn(&str) -> bool, &'static str),
 }
 
-use Allowed::{Number, Text, Word};
+use Allowed::{Number, Text, Truth, Word};
 
 /// How the patterns of an event's keys begin.
 pub(super) const KIND_PATTERN: &str = "throttle.kinds.*.";
@@ -141,6 +143,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("bus.idempotency_entries", Number(1, 100_000_000)),
     rule("bus.on_outage", Word(&["local", "refuse"])),
     rule("bus.outbox_bytes", Number(KIB, 1_024 * GIB)),
+    rule("bus.socketio_compat", Truth),
     rule(
         "cluster.advertise",
         Text(
@@ -253,8 +256,9 @@ impl Rule {
     /// A text from a variable or a flag, as the kind of value this key holds. What does not fit stays a text,
     /// for [`check_values`] to report.
     pub(super) fn read(&self, text: &str) -> toml::Value {
-        match (&self.allowed, text.trim().parse::<i64>()) {
-            (Number(..), Ok(number)) => number.into(),
+        match (&self.allowed, text.trim()) {
+            (Number(..), number) => number.parse::<i64>().map_or_else(|_| text.into(), Into::into),
+            (Truth, truth) => truth.parse::<bool>().map_or_else(|_| text.into(), Into::into),
             _ => text.into(),
         }
     }
@@ -265,6 +269,7 @@ impl Rule {
             (Number(least, most), toml::Value::Integer(number)) => {
                 u64::try_from(*number).is_ok_and(|number| (*least..=*most).contains(&number))
             }
+            (Truth, toml::Value::Boolean(_)) => true,
             (Word(words), toml::Value::String(text)) => words.contains(&text.as_str()),
             (Text(check, _), toml::Value::String(text)) => check(text),
             (Allowed::Secret(..), toml::Value::String(_)) => true,
@@ -276,6 +281,7 @@ impl Rule {
     pub(super) fn problem(&self, key: &Key, value: String, from: Option<&Source>) -> Problem {
         let allowed = match &self.allowed {
             Number(least, most) => format!("a whole number from {least} to {most}"),
+            Truth => "true or false".to_owned(),
             Word([only]) => format!("\"{only}\""),
             Word(words) => format!(
                 "one of {}",
@@ -337,6 +343,7 @@ pub(super) fn check_whole(
     }));
     problems.extend(check_sizes(config, given, broken));
     problems.extend(check_pair(config, given, broken));
+    problems.extend(check_compat(config, given, broken));
     problems.extend(check_auth(config, given));
     problems
 }
@@ -358,6 +365,22 @@ fn check_pair(
         value: format!("{path:?}"),
         from: given.get(set).cloned(),
         rule: format!("needs `{other}` too: a certificate and its key go together"),
+    })
+}
+
+/// JavaScript servers are met on Redis.
+fn check_compat(
+    config: &Config,
+    given: &BTreeMap<String, Source>,
+    broken: &BTreeSet<String>,
+) -> Option<Problem> {
+    let (key, needs) = ("bus.socketio_compat", "redis.url");
+    let alone = config.bus.socketio_compat && config.redis.url.is_none() && !broken.contains(needs);
+    alone.then(|| Problem::Relation {
+        key: key.to_owned(),
+        value: "true".to_owned(),
+        from: given.get(key).cloned(),
+        rule: format!("needs `{needs}` too: JavaScript servers are met on Redis"),
     })
 }
 

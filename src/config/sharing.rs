@@ -16,6 +16,8 @@ pub struct Bus {
     pub on_outage: OnOutage,
     /// Bytes of events that may wait for Redis; past it nothing more is accepted.
     pub outbox_bytes: usize,
+    /// Whether the node takes part in a cluster of JavaScript servers that use `@socket.io/redis-adapter` on the same Redis.
+    pub socketio_compat: bool,
 }
 
 impl Default for Bus {
@@ -25,6 +27,7 @@ impl Default for Bus {
             idempotency_entries: 100_000,
             on_outage: OnOutage::Local,
             outbox_bytes: 67_108_864,
+            socketio_compat: false,
         }
     }
 }

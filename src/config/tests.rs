@@ -294,6 +294,24 @@ fn a_certificate_and_its_key_go_together() {
 }
 
 #[test]
+fn javascript_servers_are_met_on_redis() {
+    assert_eq!(
+        refused("[bus]\nsocketio_compat = true\n", &[], &[]),
+        [
+            "`bus.socketio_compat` = true (FILE, line 2) needs `redis.url` too: JavaScript servers are met on Redis"
+        ]
+    );
+    assert_eq!(
+        refused("", &[("GREENROOM_BUS__SOCKETIO_COMPAT", "maybe")], &[]),
+        [
+            "`bus.socketio_compat` = \"maybe\" (environment variable GREENROOM_BUS__SOCKETIO_COMPAT) must be true or false"
+        ]
+    );
+    let both = loaded("", &[("REDIS_URL", "redis://db")], &["bus.socketio_compat=true"]);
+    assert!(both.config.bus.socketio_compat);
+}
+
+#[test]
 fn trusted_proxies_are_networks() {
     let told = refused("[http]\ntrusted_proxies = \"10.0.0.0/8, proxy\"\n", &[], &[]);
     assert_eq!(

@@ -25,9 +25,11 @@ use crate::{
         room_name::RoomName,
         sessions::{self, SessionRecord},
     },
+    messages::Accepted,
     peer::Ticket,
     ports::{Bus, BusError, BusGauges, BusState, Inlet, PortFuture, ShardId, WallClock},
 };
+use actix::Recipient;
 use futures_util::future::FutureExt as _;
 use state::State;
 use std::{
@@ -285,6 +287,10 @@ impl Bus for ClusterBus {
 
     fn settled(&self, seen: &Seen) -> Option<u64> {
         self.lock().settled(seen)
+    }
+
+    fn tell_accepted(&self, to: Recipient<Accepted>) {
+        self.lock().tell_accepted(to);
     }
 
     fn tried(&self) -> PortFuture<()> {

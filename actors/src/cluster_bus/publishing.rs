@@ -1,6 +1,10 @@
 //! What this node accepts: it is told to the broker, and while that is away, given to the node's own connections.
 
-use super::{OnOutage, outbox::cost, state::State};
+use super::{
+    OnOutage,
+    outbox::{Outgoing, cost},
+    state::State,
+};
 use crate::{
     broker::{Placed, Relayed},
     logic::{
@@ -8,6 +12,7 @@ use crate::{
         position::{Life, Seen},
         room_name::RoomName,
     },
+    messages::Accepted,
     ports::{BusError, PortFuture},
 };
 use futures_util::future::FutureExt as _;
@@ -151,6 +156,7 @@ impl State {
             };
             self.known = self.known.max(seq);
             self.note_relayed(outgoing.origin.count, seq);
+            self.hand_on(&outgoing, &placed);
             let Some(answer) = outgoing.answer else { continue };
             let draft = &outgoing.draft;
             let receipt = match placed {
@@ -167,6 +173,19 @@ impl State {
             };
             // Whoever asked may be gone.
             let _ = answer.send(receipt);
+        }
+    }
+
+    /// An event has its number: whoever hands them on is told, but not of what this node has given out by itself before.
+    fn hand_on(&self, outgoing: &Outgoing, placed: &Placed) {
+        let is_accepted = matches!(placed, Placed::New { .. } | Placed::Already);
+        if let Some(told) = self
+            .told
+            .as_ref()
+            .filter(|_| is_accepted && outgoing.local.is_none())
+        {
+            // Who is that far behind counts what it did not hear.
+            let _ = told.try_send(Accepted(outgoing.draft.clone()));
         }
     }
 

@@ -12,10 +12,11 @@ use crate::{
         room_name::RoomName,
         sessions::Sessions,
     },
-    messages::FromBus,
+    messages::{Accepted, FromBus},
     peer::Ticket,
     ports::{BusError, BusGauges, BusState, Inlet, ShardId},
 };
+use actix::Recipient;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
@@ -60,6 +61,8 @@ pub(super) struct State {
     pub(super) sessions: Sessions,
     /// Clients that have left while the link was down, and whether for good.
     pub(super) parted: Vec<(Ticket, bool)>,
+    /// Who is told of what this node has accepted.
+    pub(super) told: Option<Recipient<Accepted>>,
 }
 
 /// Outages that are remembered for those who have seen something of them.
@@ -90,7 +93,12 @@ impl State {
             presence: Presence::default(),
             sessions: Sessions::new(settings.sessions),
             parted: Vec::new(),
+            told: None,
         }
+    }
+
+    pub fn tell_accepted(&mut self, to: Recipient<Accepted>) {
+        self.told = Some(to);
     }
 
     pub fn life(&self) -> Life {

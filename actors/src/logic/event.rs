@@ -360,6 +360,11 @@ impl EventName {
         Ok(Self(text.into()))
     }
 
+    /// Whether this stands for something else.
+    pub fn is_reserved(text: &str) -> bool {
+        RESERVED.contains(&text)
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -12,12 +12,29 @@ impl fmt::Display for SessionId {
     /// The lower 120 bits as 20 characters of URL-safe base64, the form of the ids of Socket.IO: in a cluster with its
     /// JavaScript servers, rooms of that length are taken for ids.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
         for i in (0..20).rev() {
             let digit = (self.0 >> (6 * i)) & 63;
             fmt::Write::write_char(f, DIGITS[digit as usize] as char)?;
         }
         Ok(())
+    }
+}
+
+/// The digits of ids.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+impl SessionId {
+    /// The bits that are shown.
+    pub fn shown(self) -> u128 {
+        self.0 & ((1 << 120) - 1)
+    }
+
+    /// The bits that this text shows; `None` where it is no id.
+    pub fn shown_by(text: &str) -> Option<u128> {
+        let digit = |byte: u8| DIGITS.iter().position(|digit| *digit == byte);
+        let add = |bits: u128, byte| Some(bits << 6 | digit(byte)? as u128);
+        let is_long_enough = text.len() == 20;
+        is_long_enough.then(|| text.bytes().try_fold(0, add)).flatten()
     }
 }
 
@@ -156,6 +173,24 @@ mod tests {
 
     fn room(name: &str) -> RoomName {
         RoomName::parse(name, 200).unwrap()
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_text() {
+        for bits in [0, 5, u128::MAX, 0x0190_1234_5678_9abc_def0_1234_5678_9abc] {
+            let id = SessionId(bits);
+            assert_eq!(SessionId::shown_by(&id.to_string()), Some(id.shown()));
+        }
+        for text in [
+            "",
+            "lobby",
+            &"A".repeat(19),
+            &"A".repeat(21),
+            &"ä".repeat(10),
+            &"a b".repeat(7)[..20],
+        ] {
+            assert_eq!(SessionId::shown_by(text), None, "{text}");
+        }
     }
 
     #[test]

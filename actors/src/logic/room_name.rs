@@ -54,6 +54,13 @@ impl RoomName {
     }
 }
 
+/// The text, shared.
+impl From<&RoomName> for Arc<str> {
+    fn from(name: &RoomName) -> Self {
+        name.0.clone()
+    }
+}
+
 impl Borrow<str> for RoomName {
     fn borrow(&self) -> &str {
         &self.0

@@ -335,6 +335,7 @@ impl<W: Wire> RoomRegistry<W> {
             peer.rooms.borrow_mut().retain(|(room, _)| room != name);
             self.forget_member(name, peer);
         }
+        self.leave_beside(peer, &leave.rooms);
         self.deps.neighbours.bus.exit(&leave.rooms, &peer.card());
         self.keep(peer, ctx);
         if let Some(user) = &*peer.user.borrow() {
@@ -382,6 +383,8 @@ impl<W: Wire> RoomRegistry<W> {
         }
         self.deps.neighbours.bus.exit(&rooms, &peer.card());
         self.deps.hub.unseat(peer.card().id, peer.key.get());
+        self.deps.hub.forget_id(peer.card().id, peer.key.get());
+        self.deps.side.leave_all(peer.key.get());
         if let Some(ticket) = peer.ticket.take() {
             self.deps.neighbours.bus.part_session(ticket, for_good);
         }

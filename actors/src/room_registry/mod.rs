@@ -16,6 +16,7 @@ pub mod faults;
 mod housekeeping;
 mod joining;
 mod outage;
+mod outside;
 mod putting_out;
 mod restoring;
 mod weighing;
@@ -113,6 +114,8 @@ struct Deps<W: Wire> {
     told_away: bool,
     /// What this shard has given out while the broker is away, and the last number before.
     local: Option<(u64, crate::logic::position::Seen)>,
+    /// Where JavaScript servers have put clients.
+    side: crate::logic::js_cluster::SideRooms,
 }
 
 /// What a restart makes anew.
@@ -180,6 +183,7 @@ impl<W: Wire> RoomRegistry<W> {
             writes: 0,
             told_away: false,
             local: None,
+            side: crate::logic::js_cluster::SideRooms::default(),
         };
         Self {
             deps,

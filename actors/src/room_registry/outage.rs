@@ -139,7 +139,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// Whether its join is not answered yet: nothing goes out before that.
-    fn is_unanswered(&self, peer: &Peer<W>) -> bool {
+    pub(super) fn is_unanswered(&self, peer: &Peer<W>) -> bool {
         let catch_up = peer.catch_up.borrow();
         catch_up.as_ref().is_some_and(|catch_up| catch_up.told.is_some())
     }

@@ -189,6 +189,7 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn greet(&self, peer: &Rc<Peer<W>>) {
         let secret = peer.ticket.get().map(|ticket| ticket.secret);
         peer.set(GREETED);
+        self.deps.hub.note_id(peer.card().id, peer.key.get());
         self.deps
             .hub
             .send(peer, socket_io::connected(peer.card().id, secret));

@@ -112,6 +112,7 @@ impl<W: Wire> Clone for RoomsHandler<W> {
 
 impl<W: Wire> Handler<W> for RoomsHandler<W> {
     fn connect(&self, socket: Rc<Socket<W>>, auth: Option<Box<RawValue>>) -> Work {
+        self.desk.hub.note_socket(&socket);
         let auth = Auth::read(auth.as_deref());
         let (id, secret) = (self.new_ids)();
         let newcomer = Newcomer {

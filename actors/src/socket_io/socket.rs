@@ -151,6 +151,12 @@ impl<W: Wire> Socket<W> {
         }
     }
 
+    /// Whether one more answer may be waited for.
+    pub fn may_ask(&self) -> bool {
+        let waits_for = self.acks.borrow().as_ref().map_or(0, |acks| acks.len());
+        waits_for < self.acks_max
+    }
+
     /// Answers an event; `args` is a JSON array.
     pub fn answer(&self, ack: u64, args: &str) {
         let message = encode::ack(self.namespace.as_deref(), ack, args);

@@ -10,6 +10,7 @@ mod errands;
 mod keys;
 mod link;
 mod place;
+mod radio;
 mod reading;
 mod recent;
 mod scripts;
@@ -25,6 +26,8 @@ use greenroom_actors::logic::position::Life;
 use greenroom_actors::ports::PortFuture;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, RedisError};
+
+pub use radio::RedisRadio;
 
 use keys::Keys;
 use link::RedisLink;

@@ -5,17 +5,16 @@ use super::{
     opts::{Opts, Selection},
     responses,
 };
-use crate::logic::room_name::RoomName;
 use serde_json::value::RawValue;
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc};
 
 /// A socket of ours in the namespace.
 #[derive(Clone, Copy, Debug)]
 pub struct Socket<'a> {
     /// Its id: one of its rooms, too, for everyone but us.
     pub id: &'a str,
-    /// The rooms it is in.
-    pub rooms: &'a [RoomName],
+    /// The rooms it is in: by any names, since other servers choose some of them.
+    pub rooms: &'a [Arc<str>],
 }
 
 /// What is to be done, and what is to be published. The sockets are ids of ours; none is an answer, too.
@@ -238,7 +237,7 @@ fn names(rooms: &[Room]) -> Vec<String> {
 }
 
 fn found(socket: &Socket<'_>) -> Found {
-    let rooms = socket.rooms.iter().map(RoomName::as_str);
+    let rooms = socket.rooms.iter().map(|room| &**room);
     let others = rooms.filter(|room| *room != socket.id);
     Found {
         id: socket.id.to_owned(),
@@ -249,7 +248,7 @@ fn found(socket: &Socket<'_>) -> Found {
 /// Each room once, ids among them.
 fn all_rooms<'a>(sockets: &[Socket<'a>]) -> Vec<&'a str> {
     let rooms = sockets.iter().flat_map(|socket| {
-        let rooms = socket.rooms.iter().map(RoomName::as_str);
+        let rooms = socket.rooms.iter().map(|room| &**room);
         rooms.chain([socket.id])
     });
     rooms.collect::<BTreeSet<_>>().into_iter().collect()

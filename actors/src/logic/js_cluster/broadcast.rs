@@ -77,6 +77,16 @@ impl Packet<'_> {
     }
 }
 
+/// Whether one of us says it, as far as can be told: the sender stands first.
+pub(super) fn is_ours(message: &[u8], is_ours: impl FnOnce(&str) -> bool) -> bool {
+    let mut reader = Reader::new(message);
+    let sender = reader.array().and_then(|_| reader.json());
+    let uid = sender
+        .ok()
+        .and_then(|json| serde_json::from_str::<String>(&json).ok());
+    uid.is_some_and(|uid| is_ours(&uid))
+}
+
 /// Reads an event, or only its sender where `is_ours` says that this is one of us.
 ///
 /// Namespaces that are null or not given are the main one, rooms and exceptions none.

@@ -34,6 +34,7 @@ mod msgpack;
 mod opts;
 mod requests;
 mod responses;
+mod side_rooms;
 #[cfg(test)]
 mod tests;
 
@@ -43,6 +44,7 @@ pub use channels::{Channel, Channels};
 pub use opts::{Flags, Opts, ROOMS_MAX, Room, Selection};
 pub use requests::{Ask, Request, Who};
 pub use responses::{Answered, Fetched, Response};
+pub use side_rooms::SideRooms;
 
 use super::socket_io::{JSON_DEPTH_MAX, encode::Args};
 use bytes::Bytes;
@@ -201,6 +203,11 @@ impl Node {
     /// The channels of its namespace.
     pub const fn channels(&self) -> &Channels {
         &self.channels
+    }
+
+    /// Whether a message of a [`Channel::Broadcast`] is of a Greenroom node. Quick: the rest of it is not read.
+    pub fn is_ours(&self, message: &[u8]) -> bool {
+        broadcast::is_ours(message, Uid::is_ours)
     }
 
     /// Reads a message.

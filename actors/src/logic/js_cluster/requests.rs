@@ -81,6 +81,27 @@ pub enum Ask {
     },
 }
 
+impl Ask {
+    /// Which sockets it is about; `None` where it is about none.
+    pub fn meant(&self) -> Option<Opts> {
+        match self {
+            Self::Sockets { rooms, .. } => Some(Opts {
+                rooms: rooms.clone(),
+                ..Opts::default()
+            }),
+            Self::AllRooms { .. } => Some(Opts::default()),
+            Self::Join { who, .. } | Self::Leave { who, .. } | Self::Disconnect { who, .. } => {
+                Some(match who {
+                    Who::All(to) => to.clone(),
+                    Who::One { sid, .. } => Opts::to([sid.as_str()]),
+                })
+            }
+            Self::Fetch { to, .. } | Self::Broadcast { to, .. } => Some(to.clone()),
+            Self::Emit { .. } => None,
+        }
+    }
+}
+
 /// The sockets that are to do something.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Who {

@@ -1,6 +1,7 @@
 //! The protocols a client may speak: one neutral command and answer each, and an encoder and decoder a protocol.
 
 mod answers;
+pub mod foreign;
 pub mod greenroom_v1;
 pub mod socket_io;
 pub mod sse;

@@ -1,21 +1,16 @@
 //! Requests as the adapter and the emitter write them, what is done about them, and what their senders want to hear.
 
 use super::*;
-use crate::logic::room_name::RoomName;
+use std::sync::Arc;
 
 /// Three sockets: `a` in `r` and `42`, `b` in `r` and in the room of its id, `c` in none.
 struct Here {
-    rooms: [Vec<RoomName>; 3],
+    rooms: [Vec<Arc<str>>; 3],
 }
 
 impl Here {
     fn new() -> Self {
-        let names = |names: &[&str]| -> Vec<RoomName> {
-            names
-                .iter()
-                .map(|name| RoomName::parse(name, 20).unwrap())
-                .collect()
-        };
+        let names = |names: &[&str]| -> Vec<Arc<str>> { names.iter().map(|name| Arc::from(*name)).collect() };
         Self {
             rooms: [names(&["r", "42"]), names(&["b", "r"]), names(&[])],
         }
