@@ -12,10 +12,11 @@ use greenroom::actors::logic::ws;
 use greenroom::actors::ports::Wire;
 use greenroom::actors::socket_io::{Asked, Handler, Socket, Work};
 use greenroom::actors::speaker::{Client, Speaker};
+use greenroom::buses;
 use greenroom::config::Config;
 use greenroom::extensions::{EngineDoor, Extensions, HandlerOf};
 use greenroom::ids;
-use greenroom::node::{Node, embedded_bus};
+use greenroom::node::Node;
 use serde_json::value::RawValue;
 
 /// The largest message of the suite of RFC 6455.
@@ -109,7 +110,7 @@ fn main() -> anyhow::Result<()> {
     };
     configure(&mut config);
     System::new().block_on(async move {
-        let bus = embedded_bus(&config);
+        let bus = buses::embedded(&config);
         let node = Node::start_with(config, bus, extensions()).await?;
         node.run(async {
             // Whoever started it ends it.

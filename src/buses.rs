@@ -28,9 +28,17 @@ pub fn bus(config: &Config) -> Result<Arc<dyn Bus>, StartError> {
         return Ok(embedded(config));
     };
     tls::provide();
-    let broker = RedisBroker::new(url.expose(), redis_settings(config))
+    let root = config.redis.ca_file.as_ref().map(|path| {
+        let read = std::fs::read(path);
+        read.map_err(|failed| StartError::Redis(format!("redis.ca_file {path:?}: {failed}")))
+    });
+    let settings = redis::Settings {
+        root: root.transpose()?,
+        ..redis_settings(config)
+    };
+    let broker = RedisBroker::new(url.expose(), settings)
         // What is said of it may hold the password.
-        .map_err(|failed| StartError::Redis(failed.category().to_owned()))?;
+        .map_err(|failed| StartError::Redis(format!("redis.url: {}", failed.category())))?;
     let settings = cluster_settings(config);
     Ok(ClusterBus::new(Arc::new(broker), settings, wall_clock()))
 }
@@ -63,6 +71,7 @@ fn session_limits(config: &Config) -> sessions::Limits {
 fn redis_settings(config: &Config) -> redis::Settings {
     redis::Settings {
         prefix: config.redis.prefix.clone(),
+        root: None,
         timeout: Duration::from_millis(config.redis.timeout_ms),
         history_events: config.rooms.history_events,
         history_ms: config.rooms.history_seconds.saturating_mul(1_000),

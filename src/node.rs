@@ -73,8 +73,8 @@ pub enum StartError {
     /// A thread of the node did not begin.
     #[error("a thread of the node did not begin: {0}")]
     Thread(String),
-    /// The address of Redis is none.
-    #[error("`redis.url` cannot be used: {0}")]
+    /// The address of Redis is none, or whom to trust cannot be read.
+    #[error("Redis cannot be used: {0}")]
     Redis(String),
     /// Other nodes cannot be asked.
     #[error("other nodes cannot be asked: {0}")]

@@ -583,3 +583,40 @@ fn workers_are_listed_with_their_state() {
     );
     assert_eq!(ask(&node, &["workers", "--json"]).ok(), format!("{body}\n"));
 }
+
+#[test]
+fn nodes_are_listed_with_what_others_know_of_them() {
+    let body = r#"{"shared":true,"nodes":[{"node":"a","life":"x1","state":"alive","advertise":"http://10.0.0.7:7420","version":"0.1.0","startedAt":null,"connections":1,"silentMs":812}]}"#;
+    let alone = r#"{"shared":false,"nodes":[{"node":"b","life":null,"state":"alive","advertise":null,"version":"0.1.0","startedAt":null,"connections":null,"silentMs":0}]}"#;
+    let node = Stub::new([json("200 OK", body), json("200 OK", body), json("200 OK", alone)]);
+    assert_eq!(
+        ask(&node, &["nodes"]).ok(),
+        "a alive, heard of 812 ms ago, at http://10.0.0.7:7420, version 0.1.0\n"
+    );
+    assert_eq!(ask(&node, &["nodes", "--json"]).ok(), format!("{body}\n"));
+    let told = ask(&node, &["nodes"]);
+    assert!(
+        told.err.contains("shares its rooms with no other"),
+        "{}",
+        told.err
+    );
+    assert_eq!(told.ok(), "b alive, heard of 0 ms ago, version 0.1.0\n");
+}
+
+#[test]
+fn health_is_told_by_a_word_and_by_the_exit_code() {
+    let alive = r#"{"status":"alive"}"#;
+    let draining = r#"{"status":"draining"}"#;
+    let node = Stub::new([
+        json("200 OK", alive),
+        json("200 OK", alive),
+        json("503 Service Unavailable", draining),
+    ]);
+    assert_eq!(ask(&node, &["health"]).ok(), "alive\n");
+    assert_eq!(ask(&node, &["health", "--json"]).ok(), format!("{alive}\n"));
+    let told = ask(&node, &["health", "--ready"]);
+    assert_eq!((told.code, &*told.out), (Some(1), "not ready\n"));
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let err = ran(greenroom(&["health"]).env("GREENROOM_URL", format!("http://{nobody}"))).failed(1);
+    assert!(err.contains("the node does not answer"), "{err}");
+}

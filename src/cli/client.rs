@@ -145,6 +145,18 @@ impl Client {
         })
     }
 
+    /// A request to a path outside `/v1`, without a token.
+    pub fn root(&self, path: &str) -> anyhow::Result<RequestBuilder> {
+        let mut url = self.base.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().push(path),
+            Err(()) => bail!("--url cannot be the beginning of an address"),
+        };
+        Ok(self.http.get(url))
+    }
+
     /// Sends a request and takes the whole answer, which is JSON.
     pub async fn ask(&self, request: RequestBuilder) -> anyhow::Result<String> {
         let response = self.open(request.timeout(ANSWER)).await?;

@@ -8,6 +8,7 @@ mod client;
 mod config;
 mod event;
 mod granting;
+mod health;
 mod history;
 mod key;
 mod nodes;
@@ -46,6 +47,7 @@ enum Command {
     Watch(watch::Args),
     History(history::Args),
     Rooms(rooms::Args),
+    Health(health::Args),
     Nodes(nodes::Args),
     Workers(workers::Args),
     Sessions(sessions::Args),
@@ -65,6 +67,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => watch::execute(&args),
         Command::History(args) => history::execute(&args),
         Command::Rooms(args) => rooms::execute(&args),
+        Command::Health(args) => health::execute(&args),
         Command::Nodes(args) => nodes::execute(&args),
         Command::Workers(args) => workers::execute(&args),
         Command::Sessions(args) => sessions::execute(&args),

@@ -122,8 +122,14 @@ fn exit_code(ended: Ended) -> ExitCode {
 /// Where it listens, what runs embedded, and what to try first.
 fn greeting(node: &Node) -> String {
     let url = node.url();
+    let state = node.bus().state();
+    let bus = match (state.shared, state.up) {
+        (false, _) => "rooms and history embedded, nothing else needed",
+        (true, true) => "rooms and history shared by Redis",
+        (true, false) => "Redis is away: by itself until it is there",
+    };
     format!(
-        "greenroom listens on {url} (rooms and history embedded, nothing else needed); \
+        "greenroom listens on {url} ({bus}); \
          watch: curl -N {url}/v1/rooms/agent:42/stream ; \
          publish: curl {url}/v1/agents/42/thoughts -H 'content-type: application/json' -d '{{\"thought\":\"hello\"}}'"
     )

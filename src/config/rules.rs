@@ -175,9 +175,10 @@ pub(super) const RULES: &[Rule] = &[
         "redis.url",
         Allowed::Secret(
             is_redis,
-            "an address that begins with redis://, rediss://, redis+sentinel:// or unix://",
+            "an address that begins with redis://, rediss://, redis+sentinel://, redis+cluster:// or unix://",
         ),
     ),
+    rule("redis.ca_file", Text(is_path, "the path of a PEM file")),
     rule("redis.timeout_ms", Number(100, 60_000)),
     rule(
         "redis.prefix",
@@ -498,7 +499,10 @@ fn is_filter(text: &str) -> bool {
 fn is_redis(text: &str) -> bool {
     let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
     let is_one = schemes.iter().any(|scheme| text.starts_with(scheme)) && reqwest::Url::parse(text).is_ok();
-    is_one || text.starts_with("redis+sentinel://")
+    is_one
+        || ["redis+sentinel://", "redis+cluster://"]
+            .iter()
+            .any(|scheme| text.starts_with(scheme))
 }
 
 fn is_path(text: &str) -> bool {

@@ -68,6 +68,8 @@ impl Default for Cluster {
 pub struct Redis {
     /// Address of the Redis server, which may hold a password. Unset: the bus is embedded.
     pub url: Option<Secret>,
+    /// A PEM file with whom to trust for `rediss://`. Unset: whom the system trusts.
+    pub ca_file: Option<String>,
     /// What every key and channel in Redis begins with, in braces. Empty: `greenroom`.
     pub prefix: String,
     /// Milliseconds after which a server that does not answer is away.
@@ -78,6 +80,7 @@ impl Default for Redis {
     fn default() -> Self {
         Self {
             url: None,
+            ca_file: None,
             prefix: String::new(),
             timeout_ms: 3_000,
         }

@@ -214,7 +214,7 @@ fn everything_that_is_wrong_is_told_at_once() {
         "flag --set: expected key=value, such as --set rooms.history_events=500, but `nonsense...` has no `=`",
         "`rooms` (flag --set) is a section, not a value; its keys: history_events, history_seconds, history_bytes, \
          remembered_rooms, outbox_bytes, name_chars, linger_ms",
-        "`bus.on_outage` = \"panic\" (environment variable GREENROOM_BUS__ON_OUTAGE) must be \"local\" or \"refuse\"",
+        "`bus.on_outage` = \"panic\" (environment variable GREENROOM_BUS__ON_OUTAGE) must be one of \"local\", \"refuse\"",
         "`listen` = \"localhost\" (FILE, line 1) must be a text: an IP address and a port, such as 127.0.0.1:7420 or \
          [::1]:7420",
         "`log.level` = \"inof\" (flag --set) must be a text: off, error, warn, info, debug or trace, or directives such \
@@ -476,7 +476,7 @@ fn a_config_made_by_a_program_is_checked_the_same_way() {
     config.redis.url = Some(Secret::new("http://hidden"));
     let expected = [
         "`rooms.history_events` = 0 must be a whole number from 1 to 1000000",
-        "`redis.url` = *** must be a text: an address that begins with redis://, rediss://, redis+sentinel:// or unix://",
+        "`redis.url` = *** must be a text: an address that begins with redis://, rediss://, redis+sentinel://, redis+cluster:// or unix://",
         "`limits.event_bytes` = 1000000 must be at most 262144: a quarter of `rooms.outbox_bytes` = 1048576",
     ];
     assert_eq!(

@@ -13,35 +13,6 @@ fn thought(agent: &str, text: &str) -> Value {
 }
 
 #[tokio::test]
-async fn nodes_share_state() {
-    let [one, two] = TestNode::pair().await;
-    let mut here = one.joined(&["agent:42"]).await;
-    let mut there = two.joined(&["agent:42"]).await;
-    for node in [&one, &two] {
-        let room = node.http.get("/v1/rooms/agent:42").await.ok();
-        let nodes = room["members"].as_array().unwrap().iter();
-        let nodes: BTreeSet<&str> = nodes.map(|member| member["node"].as_str().unwrap()).collect();
-        assert_eq!(nodes, BTreeSet::from([&*one.name, &*two.name]));
-        let rooms = node.http.get("/v1/rooms").await.ok();
-        assert_eq!(rooms["rooms"], json!([{"room": "agent:42", "members": 2}]));
-    }
-    one.publish("agent:42", "note", 1).await;
-    here.publish("agent:42", "note", 2).await;
-    there.publish("agent:42", "note", 3).await;
-    let heard = here.events(3).await;
-    assert_eq!(numbers(&heard), [1, 2, 3]);
-    assert_eq!(
-        there.events(3).await,
-        heard,
-        "the same events at the same positions"
-    );
-    let [history, same] = [&one, &two].map(|node| node.http.clone());
-    let history = history.get("/v1/rooms/agent:42/events").await.ok();
-    assert_eq!(numbers(history["events"].as_array().unwrap()), [1, 2, 3]);
-    assert_eq!(same.get("/v1/rooms/agent:42/events").await.ok(), history);
-}
-
-#[tokio::test]
 async fn broadcasts_to_agent_room() {
     let node = TestNode::start().await;
     let mut members = Vec::new();
@@ -191,37 +162,6 @@ async fn cleans_up_disconnection() {
     .await;
     assert_eq!(back.joined().await["recovered"], true);
     assert_eq!(numbers(&back.events(1).await), [1]);
-}
-
-#[tokio::test]
-async fn reconciles_on_reconnect() {
-    let [one, two] = TestNode::pair().await;
-    let rooms = ["agent:42", "project:7", "task:3"];
-    let mut client = one.joined(&rooms).await;
-    one.publish("agent:42", "note", 0).await;
-    let position = client.event().await["position"].as_str().unwrap().to_owned();
-    client.cut();
-    for (number, room) in ["project:7", "agent:42", "agent:1", "task:3", "project:7"]
-        .into_iter()
-        .enumerate()
-    {
-        two.publish(room, "note", number + 1).await;
-    }
-    let mut back = two.ws().await;
-    let joined = back.join(&rooms, Some(&position)).await;
-    assert_eq!(
-        (&joined["rooms"], &joined["recovered"]),
-        (&json!(rooms), &json!(true))
-    );
-    one.publish("task:3", "note", 6).await;
-    let heard = back.events(5).await;
-    assert_eq!(
-        numbers(&heard),
-        [1, 2, 4, 5, 6],
-        "what was missed in its rooms, in order, then what came"
-    );
-    back.hears_nothing().await;
-    two.until_members("task:3", 1).await;
 }
 
 #[tokio::test]

@@ -82,10 +82,15 @@ async fn who_saw_events_of_an_outage_is_not_given_them_again_on_another_node() {
 async fn clients_come_and_go_while_redis_is_away() {
     let (mut redis, [one, _two]) = pair().await;
     let mut client = one.joined(&["agent:1"]).await;
+    let mut witness = one.joined(&["agent:1"]).await;
     one.publish("agent:1", "note", 1).await;
     let position = client.heard().await["position"].as_str().unwrap().to_owned();
     drop(client);
     one.publish("agent:1", "note", 2).await;
+    // The node has it: who joins from now on begins behind it.
+    assert_eq!(witness.numbers(2).await, [1, 2]);
+    drop(witness);
+    eventually("nobody", || async { one.members("agent:1").await == 0 }).await;
     redis.kill();
     until(&one, "down").await;
     let mut new = one.joined(&["agent:1", "agent:2"]).await;

@@ -1,6 +1,6 @@
 //! The kinds of servers: with a password, with users, by TLS, watched by Sentinels.
 
-use crate::kit::{Redis, eventually};
+use crate::kit::{Authority, Redis, eventually};
 use crate::{bus, node, node_with, until};
 
 #[tokio::test]
@@ -34,6 +34,67 @@ async fn a_password_and_a_user_are_shown() {
         "{means}"
     );
     assert!(!means.contains("wrong@"), "{means}");
+}
+
+#[tokio::test]
+async fn of_a_cluster_the_server_is_used_that_has_our_slot() {
+    let servers: Vec<Redis> = (0..3).map(|_| Redis::of_cluster()).collect();
+    let addresses: Vec<String> = servers.iter().map(|redis| redis.address.to_string()).collect();
+    let made = std::process::Command::new("redis-cli")
+        .args(["--cluster", "create", "--cluster-yes"])
+        .args(&addresses)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    eventually("the cluster", || async {
+        servers
+            .iter()
+            .all(|redis| redis.cli(&["cluster", "info"]).contains("cluster_state:ok"))
+    })
+    .await;
+    let url = format!("redis+cluster://{}", addresses.join(","));
+    let [one, two] = [node(&url).await, node(&url).await];
+    let mut client = two.joined(&["agent:1"]).await;
+    one.publish("agent:1", "note", 1).await;
+    assert_eq!(client.event().await["data"], 1);
+    let kept = servers
+        .iter()
+        .filter(|redis| redis.cli(&["exists", "{greenroom}:meta"]) == "1");
+    assert_eq!(kept.count(), 1);
+}
+
+#[tokio::test]
+async fn a_server_behind_tls_is_trusted_by_its_authority() {
+    let authority = Authority::new();
+    let port = Redis::free_port().to_string();
+    let (cert, key, root) = (authority.cert_file(), authority.key_file(), authority.root_file());
+    let [cert, key, root] = [&cert, &key, &root].map(|path| path.to_str().unwrap().to_owned());
+    let _redis = Redis::with(&[
+        "--tls-port",
+        &port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key,
+        "--tls-ca-cert-file",
+        &root,
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let url = format!("rediss://localhost:{port}");
+    let trusts = |config: &mut greenroom::config::Config| {
+        config.redis.ca_file = Some(root.clone());
+        // Handshakes take their time in a debug build.
+        config.redis.timeout_ms = 5_000;
+    };
+    let [one, two] = [node_with(&url, trusts).await, node_with(&url, trusts).await];
+    let state = bus(&one).await;
+    assert_eq!(state["state"], "up", "{state}");
+    let mut client = two.joined(&["agent:1"]).await;
+    one.publish("agent:1", "note", 1).await;
+    assert_eq!(client.event().await["data"], 1);
+    let stranger = node(&url).await;
+    assert_eq!(bus(&stranger).await["state"], "down", "nobody vouches for it");
 }
 
 #[tokio::test]

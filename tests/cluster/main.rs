@@ -1,6 +1,6 @@
 //! Several nodes that share a real redis-server, and what becomes of them when it fails.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 #[path = "../kit/mod.rs"]
 mod kit;

@@ -37,11 +37,7 @@ impl Redis {
     }
 
     fn unstarted(arguments: &[&str]) -> Self {
-        // Free a moment ago; whoever takes it meanwhile makes the test fail, and not silently.
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|listener| listener.local_addr())
-            .unwrap()
-            .port();
+        let port = Self::free_port();
         Self {
             address: (Ipv4Addr::LOCALHOST, port).into(),
             folder: TempDir::new().unwrap(),
@@ -49,6 +45,25 @@ impl Redis {
             config: None,
             child: None,
         }
+    }
+
+    /// A port that was free a moment ago: whoever takes it meanwhile makes the test fail, and not silently.
+    pub fn free_port() -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.local_addr().unwrap().port()
+    }
+
+    /// A server that is to be one of a cluster.
+    pub fn of_cluster() -> Self {
+        // The cluster's own port is 10,000 higher.
+        let fits = |redis: &Self| redis.address.port() < 55_000;
+        let arguments = ["--cluster-enabled", "yes"];
+        let mut redis = Self::unstarted(&arguments);
+        while !fits(&redis) {
+            redis = Self::unstarted(&arguments);
+        }
+        redis.begin();
+        redis
     }
 
     /// A Sentinel that watches a server, which it calls `main`, and promotes its replica within a second.

@@ -233,6 +233,11 @@ impl StockClient {
         }
     }
 
+    /// The next report, if there is one already.
+    pub fn try_next(&mut self) -> Option<Value> {
+        self.early.pop_front().or_else(|| self.reports.try_recv().ok())
+    }
+
     async fn receive(&mut self) -> Value {
         let report = self.reports.recv().await;
         report.expect("the process of the stock clients has ended")

@@ -85,6 +85,12 @@ impl Ws {
         self.send_raw(Message::text(frame.to_string())).await;
     }
 
+    /// Sends a frame, if the connection still takes it.
+    pub async fn try_send(&mut self, frame: &Value) -> Result<(), Error> {
+        let message = Message::text(frame.to_string());
+        within("a frame to be sent", self.socket.send(message)).await
+    }
+
     /// Sends any message.
     pub async fn send_raw(&mut self, message: Message) {
         within("a frame to be sent", self.socket.send(message))

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use greenroom::actors::logic::fault::CloseCode;
 use greenroom::actors::ports::Wire;
 use greenroom::actors::speaker::{Client, Speaker};
+use greenroom::buses;
 use greenroom::config::Config;
 use greenroom::extensions::{Extensions, Speaks};
-use greenroom::node::embedded_bus;
 use serde_json::json;
 
 use crate::kit::raw::{self, BINARY, CLOSE, CONTINUATION, HANDSHAKE, PING, PONG, TEXT, frame};
@@ -42,7 +42,7 @@ fn case<'a>(about: &'a str, sends: Vec<Vec<u8>>, hears: Frames<'a>, closes: Opti
 async fn node_with(change: impl FnOnce(&mut Config), extensions: Extensions) -> TestNode {
     let mut config = config();
     change(&mut config);
-    let bus = embedded_bus(&config);
+    let bus = buses::embedded(&config);
     TestNode::extended(config, bus, extensions).await
 }
 

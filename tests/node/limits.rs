@@ -7,8 +7,8 @@ use futures_util::FutureExt as _;
 use greenroom::actors::logic::engine_io::Reason;
 use greenroom::actors::ports::Wire;
 use greenroom::actors::socket_io::{Asked, EmitError, Handler, Socket, Work};
+use greenroom::buses;
 use greenroom::extensions::{Extensions, HandlerOf};
-use greenroom::node::embedded_bus;
 use reqwest::Method;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -496,7 +496,7 @@ impl<W: Wire> Handler<W> for Asks {
 async fn a_program_waits_for_no_more_answers_of_a_client_than_may_be() {
     let mut config = config();
     config.limits.acks_in_flight = 2;
-    let bus = embedded_bus(&config);
+    let bus = buses::embedded(&config);
     let asks: HandlerOf = Arc::new(|_| Rc::new(Asks));
     let extensions = Extensions {
         namespaces: vec![("/asks".into(), asks)],

@@ -9,6 +9,7 @@ const PREFIX: &str = "greenroom";
 /// See the module's description.
 #[derive(Clone, Debug)]
 pub(super) struct Keys {
+    tag: String,
     prefix: String,
 }
 
@@ -16,8 +17,14 @@ impl Keys {
     pub fn new(prefix: &str) -> Self {
         let prefix = if prefix.is_empty() { PREFIX } else { prefix };
         Self {
+            tag: prefix.to_owned(),
             prefix: format!("{{{prefix}}}:"),
         }
+    }
+
+    /// The hash tag of all keys.
+    pub fn tag(&self) -> &str {
+        &self.tag
     }
 
     fn key(&self, name: &str) -> String {

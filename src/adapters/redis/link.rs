@@ -14,6 +14,7 @@ use greenroom_actors::ports::PortFuture;
 use redis::aio::{MultiplexedConnection, PubSubSink};
 use redis::{Cmd, Pipeline, Value};
 
+use super::recent::Recent;
 use super::value::{answered, error, list, text, unreadable};
 use super::{Shared, errands, reading};
 
@@ -31,6 +32,7 @@ pub(super) struct RedisLink {
     /// For what is to be handed out.
     pub sink: PubSubSink,
     pub readers: Pool,
+    pub recent: Arc<Recent>,
 }
 
 impl RedisLink {
@@ -173,9 +175,9 @@ impl Link for RedisLink {
     }
 
     fn read(&self, query: Query) -> PortFuture<Result<Page, BrokerError>> {
-        let (readers, life) = (self.readers.clone(), self.life);
+        let (readers, life, recent) = (self.readers.clone(), self.life, self.recent.clone());
         let cmd = reading::read_command(&self.shared, &self.token, &query);
-        Box::pin(async move { reading::page(reading::ask(&readers, &cmd).await?, &query, life) })
+        Box::pin(async move { reading::page(reading::ask(&readers, &cmd).await?, &query, life, &recent) })
     }
 
     fn members(&self, room: RoomName) -> PortFuture<Result<Vec<Member>, BrokerError>> {

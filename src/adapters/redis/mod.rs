@@ -1,4 +1,5 @@
-//! The broker on Redis: a server by itself, behind a failover address, or watched by Sentinels.
+//! The broker on Redis: a server by itself, behind a failover address, watched by Sentinels, or of a Redis Cluster (all keys
+//! are in one slot of it).
 //!
 //! A link is two connections for what changes something, one for what is handed out, and a few for reading. Everything that
 //! must be atomic is a script, loaded when the link is opened. RESP2 is enough: order between what is published and what is
@@ -8,7 +9,9 @@ mod arrivals;
 mod errands;
 mod keys;
 mod link;
+mod place;
 mod reading;
+mod recent;
 mod scripts;
 mod value;
 
@@ -20,31 +23,25 @@ use greenroom_actors::broker::{Broker, BrokerError, Hello, Opened};
 use greenroom_actors::logic::position::Life;
 use greenroom_actors::ports::PortFuture;
 use redis::aio::MultiplexedConnection;
-use redis::sentinel::{SentinelClient, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, RedisError};
-use tokio::sync::Mutex;
 
 use keys::Keys;
 use link::RedisLink;
+use place::Place;
+use recent::Recent;
 use scripts::Scripts;
 use value::{error, texts};
 
 /// Connections for reading histories, members and rooms.
 const READERS: usize = 8;
 
-/// Where the server is.
-enum Place {
-    /// At an address, which may be that of whatever has taken over.
-    Address(Client),
-    /// Where the Sentinels say. Asking them changes what is known of them.
-    Sentinels(Mutex<SentinelClient>),
-}
-
 /// What is kept in Redis, and for how long.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// What keys and channels begin with; empty: `greenroom`.
     pub prefix: String,
+    /// Whom to trust for `rediss://`, in PEM; else whom the system trusts.
+    pub root: Option<Vec<u8>>,
     /// How long an answer may take.
     pub timeout: Duration,
     /// Events a room keeps.
@@ -75,15 +72,13 @@ struct Shared {
 }
 
 impl RedisBroker {
-    /// The broker at an address: `redis://`, `rediss://` or `unix://`, or `redis+sentinel://HOST:PORT,HOST:PORT/NAME`. Nothing
-    /// is reached yet. Errors: it is no such address.
+    /// The broker at an address: `redis://`, `rediss://` or `unix://`, `redis+sentinel://HOST:PORT,HOST:PORT/NAME` or
+    /// `redis+cluster://HOST:PORT,HOST:PORT`. Nothing is reached yet. Errors: it is no such address.
     pub fn new(url: &str, settings: Settings) -> Result<Self, RedisError> {
-        let place = match url.strip_prefix("redis+sentinel://") {
-            Some(rest) => Place::Sentinels(Mutex::new(sentinels(rest)?)),
-            None => Place::Address(Client::open(url)?),
-        };
+        let keys = Keys::new(&settings.prefix);
+        let place = Place::new(url, keys.tag(), settings.root.clone())?;
         let shared = Shared {
-            keys: Keys::new(&settings.prefix),
+            keys,
             scripts: Scripts::new(),
             settings,
         };
@@ -91,50 +86,6 @@ impl RedisBroker {
             place: Arc::new(place),
             shared: Arc::new(shared),
         })
-    }
-}
-
-/// `[USER:PASSWORD@]HOST:PORT,HOST:PORT/NAME[/DB]`; user and password are those of the server, not of the Sentinels.
-fn sentinels(rest: &str) -> Result<SentinelClient, RedisError> {
-    let invalid = |what: &'static str| RedisError::from((redis::ErrorKind::InvalidClientConfig, what));
-    let (who, rest) = rest
-        .rsplit_once('@')
-        .map_or((None, rest), |(who, rest)| (Some(who), rest));
-    let (hosts, path) = rest
-        .split_once('/')
-        .ok_or_else(|| invalid("the name of the master is missing"))?;
-    let (name, db) = path.split_once('/').unwrap_or((path, ""));
-    if name.is_empty() {
-        return Err(invalid("the name of the master is missing"));
-    }
-    let mut addresses = Vec::new();
-    for host in hosts.split(',') {
-        let client = Client::open(format!("redis://{host}"))?;
-        addresses.push(client.get_connection_info().addr().clone());
-    }
-    let mut builder =
-        redis::sentinel::SentinelClientBuilder::new(addresses, name, SentinelServerType::Master)?;
-    if let Some((user, password)) = who.and_then(|who| who.split_once(':')) {
-        if !user.is_empty() {
-            builder = builder.set_client_to_redis_username(user);
-        }
-        builder = builder.set_client_to_redis_password(password);
-    }
-    if !db.is_empty() {
-        let db = db
-            .parse()
-            .map_err(|_| invalid("the number of the database is none"))?;
-        builder = builder.set_client_to_redis_db(db);
-    }
-    builder.build()
-}
-
-impl Place {
-    async fn client(&self) -> Result<Client, RedisError> {
-        match self {
-            Self::Address(client) => Ok(client.clone()),
-            Self::Sentinels(sentinels) => sentinels.lock().await.async_get_client().await,
-        }
     }
 }
 
@@ -179,7 +130,8 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
     let (mut sink, arrivals) = handed_out.split();
     let own = [shared.keys.node_channel(hello.tag), shared.keys.all_channel()];
     sink.subscribe(&own[..]).await.map_err(|failed| error(&failed))?;
-    let arrivals = arrivals::arrivals(arrivals, life);
+    let recent = Arc::<Recent>::default();
+    let arrivals = arrivals::arrivals(arrivals, life, recent.clone());
     let link = RedisLink {
         shared,
         tag: hello.tag,
@@ -189,6 +141,7 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
         running,
         sink,
         readers,
+        recent,
     };
     Ok(Opened {
         link: Arc::new(link),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use deadpool_redis::Pool;
 use greenroom_actors::broker::{BrokerError, NodeCard, NodeRow};
 use greenroom_actors::logic::bus_log::{Page, Query};
-use greenroom_actors::logic::cluster::{entry, record};
+use greenroom_actors::logic::cluster::record;
 use greenroom_actors::logic::event::{Event, NodeTag};
 use greenroom_actors::logic::position::Life;
 use greenroom_actors::logic::protocol::Member;
@@ -15,6 +15,7 @@ use greenroom_actors::logic::room_name::RoomName;
 use redis::{Cmd, Value};
 
 use super::Shared;
+use super::recent::Recent;
 use super::value::{answered, list, text, texts, unreadable};
 
 /// Entries of a room in one answer, at least: a page of many rooms takes fewer of each.
@@ -58,7 +59,7 @@ pub(super) fn read_command(shared: &Shared, token: &str, query: &Query) -> Cmd {
 }
 
 /// Merges what the rooms have into one page, by number.
-pub(super) fn page(answer: Value, query: &Query, life: Life) -> Result<Page, BrokerError> {
+pub(super) fn page(answer: Value, query: &Query, life: Life, recent: &Recent) -> Result<Page, BrokerError> {
     let mut parts = list(answer)?.into_iter();
     let mut next = || parts.next().ok_or_else(|| unreadable("read"));
     let head: u64 = text(next()?)?.parse().map_err(|_| unreadable("read"))?;
@@ -74,9 +75,11 @@ pub(super) fn page(answer: Value, query: &Query, life: Life) -> Result<Page, Bro
             let Value::BulkString(bytes) = entry else {
                 return Err(unreadable("read"));
             };
-            let event = entry::read(Bytes::from(bytes), life).map_err(|_| unreadable("read"))?;
+            let event = recent
+                .read(Bytes::from(bytes), life)
+                .map_err(|_| unreadable("read"))?;
             last = event.seq;
-            events.entry(event.seq).or_insert_with(|| Arc::new(event));
+            events.insert(event.seq, event);
         }
         if has_more {
             known_upto = known_upto.min(last);

@@ -9,9 +9,9 @@ use std::fs;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use greenroom::auth::tokens::Signer;
+use greenroom::buses;
 use greenroom::config::{Config, Secret, sections::AuthMode};
 use greenroom::extensions::Extensions;
-use greenroom::node::embedded_bus;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -65,7 +65,7 @@ impl Guarded {
         config.auth.reload_seconds = 3_600;
         (config.auth.keys_file, config.auth.deny_file) = (keys, denied);
         change(&mut config);
-        let bus = embedded_bus(&config);
+        let bus = buses::embedded(&config);
         let node = TestNode::extended(config, bus, extensions).await;
         Self { node, folder }
     }

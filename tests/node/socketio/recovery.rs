@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{ROOM, Witness};
 use crate::kit::{Polling, Sio, TestNode, config, eventually};
-use greenroom::node::embedded_bus;
+use greenroom::buses;
 
 /// A client that is in the room and has heard this many numbers.
 async fn guest(node: &TestNode, room: &str, numbers: u64) -> Sio {
@@ -209,7 +209,7 @@ async fn rooms_that_fall_over_cost_nobody_anything() {
 
 #[tokio::test]
 async fn a_node_that_stops_hands_its_clients_over() {
-    let bus = embedded_bus(&config());
+    let bus = buses::embedded(&config());
     let mut first = TestNode::on(config(), bus.clone()).await;
     let second = TestNode::on(config(), bus).await;
     let mut sio = guest(&first, "lobby", 2).await;

@@ -67,6 +67,12 @@ pub fn head(seq: u64, places: &[(u64, u64)]) -> String {
     format!("{seq}\n{}\n", places.join(","))
 }
 
+/// The number of an entry, if it begins like one.
+pub fn seq(entry: &[u8]) -> Option<u64> {
+    let end = entry.iter().position(|byte| *byte == b'\n')?;
+    std::str::from_utf8(&entry[..end]).ok()?.parse().ok()
+}
+
 /// Reads an event. Errors: it is of another version, or no event at all.
 pub fn read(entry: Bytes, life: Life) -> Result<Event, EntryError> {
     let mut lines = [""; LINES];

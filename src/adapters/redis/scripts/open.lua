@@ -10,9 +10,10 @@ local known = tonumber(ARGV[4])
 local kept = redis.call('HEXISTS', KEYS[2], '') == 1
 if not life then
   -- An empty server. The life of those who know one goes on, in a new era: nothing of it is kept, and told from nothing lost.
+  -- This node may know no number of that life, and another one many.
   life = ARGV[3] ~= '' and ARGV[3] or ARGV[2]
   lost, last, dead = known, 0, 0
-  base = known > 0 and (math.floor(known / LEAP) + 1) * LEAP or 0
+  base = ARGV[3] ~= '' and (math.floor(known / LEAP) + 1) * LEAP or 0
   seq = base
 elseif life ~= ARGV[3] then
   known = 0
