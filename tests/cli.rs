@@ -201,11 +201,11 @@ fn no_command_prints_a_secret() {
 
 #[test]
 fn keys_without_effect_are_warned_of() {
-    let checked = ran(greenroom(&["config", "check"]).env("REDIS_URL", "redis://db"));
+    let checked = ran(greenroom(&["config", "check"]).env("OPENAI_API_KEY", "sk-1"));
     assert!(
         checked
             .err
-            .starts_with("warning: `redis.url` (environment variable REDIS_URL)"),
+            .starts_with("warning: `openai.api_key` (environment variable OPENAI_API_KEY)"),
         "{}",
         checked.err
     );

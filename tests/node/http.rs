@@ -659,6 +659,7 @@ async fn the_open_api_document_lists_the_routes_that_exist() {
             "/v1/agents/{id}/status",
             "/v1/agents/{id}/thoughts",
             "/v1/auth/reload",
+            "/v1/nodes",
             "/v1/projects/{id}/events",
             "/v1/rooms",
             "/v1/rooms/{room}",

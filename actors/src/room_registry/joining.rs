@@ -26,6 +26,8 @@ use tokio::sync::oneshot;
 
 impl<W: Wire> RoomRegistry<W> {
     pub(super) fn join(&mut self, join: Join, ctx: &mut Context<Self>) {
+        // What was published before somebody joins is not for him.
+        self.give_out(ctx);
         let Some(peer) = self.deps.hub.peer(join.peer) else {
             return;
         };
