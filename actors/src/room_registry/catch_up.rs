@@ -144,7 +144,7 @@ impl<W: Wire> RoomRegistry<W> {
     ) -> bool {
         // The bus is away: the shard is attached again when it is back, and the sweep tries again anyway.
         let Ok(page) = page else {
-            self.promise(peer);
+            self.promise(peer, ctx);
             return false;
         };
         if let Some(session) = &peer.caller {

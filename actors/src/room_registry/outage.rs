@@ -6,7 +6,7 @@
 use super::RoomRegistry;
 use crate::{
     logic::{
-        event::Event,
+        event::{Event, Place},
         position::{Life, Position, Seen},
         protocol::{Notice, View},
         throttle::{Rule, key_hash},
@@ -124,7 +124,7 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// A client that resumes while the broker is away is answered: what it missed is given to it when the broker is back,
     /// and if the history does not have it any more, it is told then.
-    pub(super) fn promise(&mut self, peer: &Rc<Peer<W>>) {
+    pub(super) fn promise(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
         if self.deps.neighbours.bus.state().up || !self.is_unanswered(peer) {
             return;
         }
@@ -137,10 +137,22 @@ impl<W: Wire> RoomRegistry<W> {
         };
         let Some((join, may_be_whole)) = told else { return };
         if self.say_joined(peer, &join, may_be_whole) {
-            return;
+            return self.offer_earlier(peer, ctx);
         }
         if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
             catch_up.told = Some(join);
+        }
+    }
+
+    /// Gives somebody who has missed it what the node has given out in this outage before: what comes next says that he has all
+    /// of it.
+    fn offer_earlier(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
+        let (now_ms, settings) = (self.now_ms(), self.deps.settings.clone());
+        for event in &self.deps.neighbours.bus.local_events(0) {
+            let is_his = |place: &Place| peer.rooms.borrow().iter().any(|(room, _)| *room == place.room);
+            if event.places.iter().any(is_his) {
+                self.offer_local(peer, event, settings.rules.of(event), now_ms, ctx);
+            }
         }
     }
 
