@@ -135,6 +135,8 @@ impl Trouble {
         }
         let mut figures = accounted(account, refused);
         add(&mut figures, "accepted", self.feeder.accepted() as f64);
+        let not_once = account.lost + account.duplicated + account.strays + refused;
+        add(&mut figures, "not_once", not_once as f64);
         add(&mut figures, "told", told as f64);
         add(&mut figures, "cuts", self.cuts as f64);
         add(&mut figures, "node_kills", self.node_kills as f64);
