@@ -18,7 +18,7 @@ use crate::{
 };
 use futures_util::stream::Stream;
 use serde::{Deserialize, Serialize};
-use std::{pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 /// Why a broker did not do what it was asked. Each is weather: it may do it later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -164,6 +164,20 @@ pub struct NodeCard {
     pub started_ms: i64,
     /// Its connections.
     pub connections: usize,
+    /// What the others seal with what they hand on to it.
+    #[serde(default)]
+    pub key: NodeKey,
+}
+
+/// A secret of one life of a node, which whoever may read the broker shares with it. It prints as `***`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeKey(pub String);
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// A node and when it was last heard of.

@@ -149,13 +149,17 @@ impl ClusterBus {
         BrokerError::Away(format!("it does not answer within {limit_ms} ms"))
     }
 
-    /// The nodes that share the broker, this one among them.
-    pub fn all_nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
-        let mine = NodeRow {
+    fn own_row(&self) -> NodeRow {
+        NodeRow {
             tag: self.settings.tag,
             card: self.lock().card(&self.settings.card),
             silent_ms: 0,
-        };
+        }
+    }
+
+    /// The nodes that share the broker, this one among them.
+    pub fn all_nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
+        let mine = self.own_row();
         match self.ask_link(|link| link.nodes()) {
             Ok(asked) => Box::pin(asked.map(move |rows| {
                 let mut rows = rows?;
@@ -257,6 +261,10 @@ impl Bus for ClusterBus {
 
     fn nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
         self.all_nodes()
+    }
+
+    fn this_node(&self) -> Option<NodeRow> {
+        Some(self.own_row())
     }
 
     fn tend(&self) {

@@ -5,7 +5,7 @@ use super::{
     universe::{Node, Plan, Shard, next_id, virtual_clock},
 };
 use crate::{
-    broker::NodeCard,
+    broker::{NodeCard, NodeKey},
     cluster_bus::{ClusterBus, OnOutage, Settings},
     logic::{event::NodeTag, position::Life, sessions},
     ports::WallClock,
@@ -68,6 +68,7 @@ impl Cluster {
                 version: String::new(),
                 started_ms: (self.clock)(),
                 connections: 0,
+                key: NodeKey::default(),
             },
             sessions: sessions::Limits::default(),
             on_outage: self.on_outage,
