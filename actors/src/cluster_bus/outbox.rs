@@ -119,6 +119,13 @@ impl Outbox {
         new.filter(|outgoing| outgoing.repeats.is_none())
     }
 
+    /// Whether something was sent of which nobody knows whether the broker has it, above that count.
+    pub fn is_doubtful(&self, above: u64) -> bool {
+        let is_it =
+            |outgoing: &Outgoing| outgoing.sent && outgoing.local.is_none() && outgoing.origin.count > above;
+        self.waiting.iter().any(is_it)
+    }
+
     /// Nothing has been sent over the link that is up now.
     pub fn unsend(&mut self) {
         self.iter_mut().for_each(|outgoing| outgoing.sent = false);

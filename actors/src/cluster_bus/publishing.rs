@@ -68,10 +68,12 @@ impl State {
 
     /// Gives what waits, and nobody was given, to the node's own connections.
     pub(super) fn give_out_locally(&mut self) {
-        let (life, seq) = (self.life, self.applied);
+        let (life, seq, doubtful) = (self.life, self.applied, self.doubtful);
         for outgoing in self.outbox.not_given_out(self.heard) {
             let from = *self.local_from.get_or_insert(outgoing.origin.count);
-            let event = local_event(&outgoing.draft, life, seq, outgoing.origin, from);
+            let event =
+                local_event(&outgoing.draft, life, seq, outgoing.origin).given_locally(from, doubtful);
+            let event = Arc::new(event);
             outgoing.local = Some(event.clone());
             self.subscriptions.hand_over(&event);
         }
@@ -210,13 +212,12 @@ fn local_receipt(draft: &Draft) -> Receipt {
     }
 }
 
-fn local_event(draft: &Draft, life: Life, seq: u64, origin: Origin, from: u64) -> Arc<Event> {
+fn local_event(draft: &Draft, life: Life, seq: u64, origin: Origin) -> Event {
     let place = |room: &RoomName| Place {
         room: room.clone(),
         offset: 0,
         prev: 0,
     };
     let places = draft.rooms.iter().map(place).collect();
-    let event = Event::new(draft.clone(), life, seq, places).from_node(origin);
-    Arc::new(event.given_locally(from))
+    Event::new(draft.clone(), life, seq, places).from_node(origin)
 }

@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) sessions: Sessions,
     /// Clients that have left while the link was down, and whether for good.
     pub(super) parted: Vec<(Ticket, bool)>,
+    /// Events were on their way when the link ended.
+    pub(super) doubtful: bool,
     /// Who is told of what this node has accepted.
     pub(super) told: Option<Recipient<Accepted>>,
 }
@@ -93,6 +95,7 @@ impl State {
             presence: Presence::default(),
             sessions: Sessions::new(settings.sessions),
             parted: Vec::new(),
+            doubtful: false,
             told: None,
         }
     }
@@ -239,6 +242,7 @@ impl State {
         self.since_ms = now_ms;
         self.outages += 1;
         self.subscriptions.go_down(self.applied);
+        self.doubtful = self.outbox.is_doubtful(self.heard);
         match self.on_outage {
             OnOutage::Local => {
                 self.give_out_locally();

@@ -55,6 +55,9 @@ pub struct Event {
     /// The broker was away: the node has given it to its own connections, and its number is that of the last event before
     /// the outage. The count of the first event that the node gave out so.
     pub local_from: Option<u64>,
+    /// Of an outage that began while events were on their way: the broker may have accepted those, and other nodes given
+    /// them out under numbers that this one does not know.
+    pub doubtful: bool,
     /// The shared frames, one a form, each encoded by whoever needs it first.
     frames: [OnceLock<Bytes>; Protocol::FORMS],
 }
@@ -141,6 +144,7 @@ impl Event {
             ts_ms,
             origin: None,
             local_from: None,
+            doubtful: false,
             frames: Default::default(),
         }
     }
@@ -154,9 +158,10 @@ impl Event {
     }
 
     /// The same, given out while the broker is away; `from` is the count of the first such event.
-    pub fn given_locally(self, from: u64) -> Self {
+    pub fn given_locally(self, from: u64, doubtful: bool) -> Self {
         Self {
             local_from: Some(from),
+            doubtful,
             ..self
         }
     }

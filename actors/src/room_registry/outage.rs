@@ -110,7 +110,7 @@ impl<W: Wire> RoomRegistry<W> {
     fn takes_local(&self, peer: &Peer<W>, event: &Event) -> bool {
         // One that has been further than this node was given by another what may be the same as this, under a number that
         // this node does not know. It is given the history later.
-        let is_ahead = peer.upto.get() > event.seq;
+        let is_ahead = event.doubtful && peer.upto.get() > event.seq;
         !is_ahead
             && !peer.is(CLOSING | CLOSED)
             && !self.was_given(peer, event)
