@@ -82,10 +82,18 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    /// Whether a connection was given an event before it had its number.
-    pub(super) fn was_given(&self, peer: &Peer<W>, event: &Event) -> bool {
+    /// Whether a connection was given an event before it had its number. If it waits for that still, it waits under its
+    /// number from now on: a position that is beyond that has to name it.
+    pub(super) fn was_given(&self, peer: &Peer<W>, event: &Arc<Event>) -> bool {
         let rules = &self.deps.settings.rules;
-        peer.has_seen(event, || rules.of(event).map(|rule| key_hash(event, rule)))
+        let was_given = peer.has_seen(event, || rules.of(event).map(|rule| key_hash(event, rule)));
+        if was_given
+            && event.local_from.is_none()
+            && let Some(user) = &*peer.user.borrow()
+        {
+            user.throttle().number(self.who(peer), event);
+        }
+        was_given
     }
 
     /// Gives an event of the outage to a connection, if it does not have it yet: to one that is behind as well, since
@@ -107,7 +115,7 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    fn takes_local(&self, peer: &Peer<W>, event: &Event) -> bool {
+    fn takes_local(&self, peer: &Peer<W>, event: &Arc<Event>) -> bool {
         // One that has been further than this node was given by another what may be the same as this, under a number that
         // this node does not know. It is given the history later.
         let is_ahead = event.doubtful && peer.upto.get() > event.seq;

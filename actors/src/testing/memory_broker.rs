@@ -83,6 +83,8 @@ struct Server {
     nodes: BTreeMap<NodeTag, (NodeCard, i64)>,
     lines: Vec<Line>,
     links: u64,
+    /// Eras that have begun, of any broker: no two begin with the same number, as if each looked at a clock.
+    eras: u64,
     dead: BTreeSet<NodeTag>,
     shut_out: BTreeSet<NodeTag>,
     accepted: Vec<(u64, Draft)>,
@@ -124,6 +126,7 @@ impl MemoryBroker {
             nodes: BTreeMap::new(),
             lines: Vec::new(),
             links: 0,
+            eras: 0,
             dead: BTreeSet::new(),
             shut_out: BTreeSet::new(),
             accepted: Vec::new(),
@@ -214,6 +217,8 @@ impl Server {
         let (limits, kept, replaced) = (self.limits.clone(), self.kept, self.replaced);
         self.replaced = false;
         let existed = self.data.is_some();
+        self.eras += 1;
+        let floor = self.eras * LEAP;
         let data = self.data.get_or_insert_with(|| {
             let life = match hello.life {
                 Life::NONE => hello.fresh,
@@ -222,7 +227,7 @@ impl Server {
             // Who knows a life may not be the one who knows most of it.
             let base = match hello.life {
                 Life::NONE => 0,
-                _ => era_after(hello.known),
+                _ => era_after(hello.known).max(floor),
             };
             let mut log = BusLog::new(life, limits);
             log.leap(base);
@@ -249,7 +254,7 @@ impl Server {
             }
             data.last = data.log.head();
             data.lost = 0;
-            data.base = era_after(data.last.max(known));
+            data.base = era_after(data.last.max(known)).max(floor);
             data.log.leap(data.base);
             if !replaced || !existed {
                 // Its numbers since then are those of another era as well.

@@ -167,6 +167,32 @@ fn what_waits_for_the_throttle_is_sent_after_a_move_and_nothing_else() {
 }
 
 #[test]
+fn what_waits_for_the_throttle_while_it_gets_its_number_is_not_lost_with_the_connection() {
+    on_virtual_time(async {
+        let cluster = cluster(throttled()).await;
+        let (here, there) = (cluster.shard(0, 0), cluster.shard(1, 0));
+        let mut client = joined(here, &["agent:1"]).await;
+        cut_off(&cluster, 0).await;
+        think(here, 0..4);
+        cluster.broker.shut_out(cluster.buses[0].tag(), false);
+        wait(0.5).await;
+        // A position beyond what waits.
+        drop(publish(there, "agent:1", 9));
+        wait(0.1).await;
+        let heard = hear(&mut client);
+        assert_eq!((&heard.numbers[0], heard.numbers.last()), (&0, Some(&9)));
+        client.hang_up();
+        let (mut client, recovered) = resumed(there, &["agent:1"], Some(&heard.position)).await;
+        assert!(recovered);
+        wait(60.0).await;
+        let rest = numbers(&mut client);
+        let mut all: Vec<u64> = heard.numbers.into_iter().chain(rest).collect();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 9]);
+    });
+}
+
+#[test]
 fn a_full_outbox_refuses_and_loses_nothing() {
     on_virtual_time(async {
         let cluster = Cluster::with_outbox(plan(), OnOutage::Local, 3_000);

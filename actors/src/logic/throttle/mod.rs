@@ -339,6 +339,17 @@ impl Throttle {
         self.drop_empty();
     }
 
+    /// An event that waits for a connection since an outage has its number now: from here on its position names that.
+    pub fn number(&mut self, who: Who, event: &Arc<Event>) {
+        for waiting in self.waiting.values_mut() {
+            let queue = waiting.queues.get_mut(&who);
+            if let Some(unnumbered) = queue.and_then(|queue| queue.number(event)) {
+                self.held.remove(&unnumbered);
+                self.held.add(event);
+            }
+        }
+    }
+
     /// The connection is gone: nothing waits for it any more.
     pub fn forget(&mut self, who: Who) {
         self.retain(who, |_| false);

@@ -218,8 +218,18 @@ impl Queue {
         self.events.iter().map(|(_, event)| event)
     }
 
-    /// Returns whether the position grew by it.
+    /// Returns whether the position grew by it. What has a number goes before what was given out in an outage and has none
+    /// yet: that will be a higher one.
     pub(super) fn push(&mut self, since_ms: u64, event: &Arc<Event>) -> bool {
+        let is_unnumbered = |(_, waits): &(u64, Arc<Event>)| waits.local_from.is_some();
+        let at = self.events.iter().position(is_unnumbered);
+        if let Some(at) = at.filter(|_| event.local_from.is_none()) {
+            let firsts = self.firsts.len();
+            let mut events = std::mem::take(&mut self.events);
+            events.insert(at, (since_ms, event.clone()));
+            *self = Self::from(events);
+            return self.firsts.len() > firsts;
+        }
         self.events.push_back((since_ms, event.clone()));
         // Those of an outage are named by their own counts.
         let is_like = |first: &Arc<Event>| first.local_from.is_some() == event.local_from.is_some();
@@ -246,6 +256,18 @@ impl Queue {
         let taken = self.events.drain(..count).map(|(_, event)| event).collect();
         *self = Self::from(std::mem::take(&mut self.events));
         taken
+    }
+
+    /// Puts an event that has its number now in the place of the same one without, if that waits. Returns that. What was
+    /// granted of it is not any more.
+    pub(super) fn number(&mut self, event: &Arc<Event>) -> Option<Arc<Event>> {
+        let is_it =
+            |(_, waits): &(u64, Arc<Event>)| waits.local_from.is_some() && waits.origin == event.origin;
+        let at = self.events.iter().position(is_it)?;
+        let (since_ms, unnumbered) = self.events.remove(at)?;
+        *self = Self::from(std::mem::take(&mut self.events));
+        self.push(since_ms, event);
+        Some(unnumbered)
     }
 
     /// Takes out what is to go. What was granted of it is not any more.
