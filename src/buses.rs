@@ -99,6 +99,7 @@ fn cluster_settings(config: &Config) -> cluster_bus::Settings {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_ms: (wall_clock())(),
             connections: 0,
+            key: ids::node_key(),
         },
         sessions: session_limits(config),
         on_outage: match config.bus.on_outage {

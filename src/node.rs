@@ -31,7 +31,7 @@ use crate::auth::{FileError, Guard};
 use crate::buses;
 use crate::config::{Config, Problems, sections};
 use crate::extensions::Extensions;
-use crate::http::{self, Clients, Proxies, Site};
+use crate::http::{self, Clients, Forward, Proxies, Site};
 use crate::ids;
 use crate::js_cluster::JsCluster;
 use crate::rooms::Rooms;
@@ -77,6 +77,9 @@ pub enum StartError {
     /// The address of Redis is none, or whom to trust cannot be read.
     #[error("Redis cannot be used: {0}")]
     Redis(String),
+    /// Other nodes cannot be asked.
+    #[error("other nodes cannot be asked: {0}")]
+    Forward(String),
 }
 
 /// How a node ended.
@@ -144,7 +147,9 @@ impl Node {
         let mut parts = thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards);
         parts.gate = guard.gate();
         parts.extensions = extensions;
-        let site = site(&config, parts, tls.clone(), guard.clone(), draining.subscribe());
+        let forward = Forward::new(&config, &bus).map_err(|error| StartError::Forward(error.to_string()))?;
+        let (drains, forward) = (draining.subscribe(), forward.map(Arc::new));
+        let site = site(&config, parts, tls.clone(), guard.clone(), drains, forward);
         let workers = workers(&config);
         let server = http::serve(
             site,
@@ -360,11 +365,13 @@ fn site(
     tls: Option<Arc<Certificates>>,
     guard: Guard,
     draining: watch::Receiver<bool>,
+    forward: Option<Arc<Forward>>,
 ) -> Site {
     let clients = Clients {
         proxies: Proxies::parse(&config.http.trusted_proxies, config.http.forwarded_header),
         callers: Arc::new(Callers::new(caller_limits(&config.limits))),
         tls: tls.is_some(),
+        key: forward.as_ref().map(|forward| forward.key().clone()),
     };
     Site {
         node: parts.settings.node.clone(),
@@ -381,6 +388,7 @@ fn site(
         guard,
         max_payload: config.socketio.max_payload_bytes,
         cookie: config.socketio.cookie.as_deref().map(Arc::from),
+        forward,
         draining,
         began: Instant::now(),
     }

@@ -18,7 +18,7 @@ use crate::{
 };
 use futures_util::stream::Stream;
 use serde::{Deserialize, Serialize};
-use std::{pin::Pin, sync::Arc};
+use std::{fmt, pin::Pin, sync::Arc};
 
 /// Why a broker did not do what it was asked. Each is weather: it may do it later.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -105,6 +105,16 @@ pub enum Placed {
     Already,
 }
 
+/// What a broker has of what a node has accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Relayed {
+    /// By the node's count, the last event that it has dealt with, whatever it placed it as; 0: none.
+    pub count: u64,
+    /// A number up to which all of them are part of the history: that of the last new one, or any later one that was given
+    /// out before this was asked.
+    pub seq: u64,
+}
+
 /// What is asked of a broker beside publishing and reading.
 #[derive(Clone, Debug)]
 pub enum Errand {
@@ -154,6 +164,20 @@ pub struct NodeCard {
     pub started_ms: i64,
     /// Its connections.
     pub connections: usize,
+    /// What the others seal with what they hand on to it.
+    #[serde(default)]
+    pub key: NodeKey,
+}
+
+/// A secret of one life of a node, which whoever may read the broker shares with it. It prints as `***`.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeKey(pub String);
+
+impl fmt::Debug for NodeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// A node and when it was last heard of.
@@ -170,7 +194,8 @@ pub struct NodeRow {
 /// A link to a broker. A failure of [`BrokerError::Away`] or [`BrokerError::Replaced`] means that the link is over.
 pub trait Link: Send + Sync + 'static {
     /// Numbers events and hands them out, in this order, behind all that were sent before. Each that the node has sent
-    /// already, by its count, is passed over. Answers one [`Placed`] an event, up to the first that failed.
+    /// already, by its count, is passed over. Answers one [`Placed`] an event, up to the first that failed: of what was
+    /// sent behind that one over this link, nothing is done, or it could not be sent again.
     fn publish(
         &self,
         events: Vec<(Origin, Arc<Draft>)>,
@@ -190,6 +215,10 @@ pub trait Link: Send + Sync + 'static {
 
     /// Reads a part of the history.
     fn read(&self, query: Query) -> PortFuture<Result<Page, BrokerError>>;
+
+    /// What these nodes have relayed, in their order. Who has seen what a node gave out while it could not reach the broker
+    /// ([`Seen`](crate::logic::position::Seen)) may forget that once the node has relayed it, and he has got as far.
+    fn relayed(&self, nodes: Vec<NodeTag>) -> PortFuture<Result<Vec<Relayed>, BrokerError>>;
 
     /// The members of a room, on all nodes that are alive.
     fn members(&self, room: RoomName) -> PortFuture<Result<Vec<Member>, BrokerError>>;

@@ -106,7 +106,10 @@ pub enum FromBus {
         at: u64,
     },
     /// The broker is away: the node goes on by itself.
-    BrokerAway,
+    BrokerAway {
+        /// Everything up to here has been handed over; `None` where the shard has yet to catch up.
+        upto: Option<u64>,
+    },
     /// The broker is there again: attach anew, so that what was missed is caught up.
     AttachAgain,
     /// A client has come back; a connection of an earlier generation of it is to be closed.

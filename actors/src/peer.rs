@@ -290,8 +290,9 @@ impl<W: Wire> Peer<W> {
                 .is_some_and(|origin| seen.iter().any(|seen| seen.includes(origin, &key)))
     }
 
-    /// It has been given this while the broker is away, and all before it of the same outage.
+    /// It has been given this while the broker is away, and all before it of the same outage: so its position is its own.
     pub fn note_seen(&self, new: Seen) {
+        self.set(PERSONAL);
         let mut seen = self.seen.borrow_mut();
         let is_it = |seen: &&mut Seen| seen.node == new.node && seen.from == new.from;
         if let Some(known) = seen.iter_mut().find(is_it) {
@@ -304,6 +305,30 @@ impl<W: Wire> Peer<W> {
         }
         all.push(new);
         *seen = all.into();
+    }
+
+    /// It has been given an event of an outage; `key` is the hash of the event's throttle key. What it said that it lacks
+    /// of that key begins behind it.
+    pub fn note_given(&self, event: &Event, key: impl Fn() -> Option<u32>) {
+        let (Some(new), Some(origin)) = (event.seen(), event.origin) else {
+            return;
+        };
+        self.note_seen(new);
+        for seen in self
+            .seen
+            .borrow_mut()
+            .iter_mut()
+            .filter(|seen| seen.covers(origin))
+        {
+            if seen.waiting.is_empty() {
+                continue;
+            }
+            let (upto, key) = (seen.upto, key());
+            for unsent in seen.waiting.iter_mut().filter(|unsent| Some(unsent.key) == key) {
+                unsent.from = unsent.from.max(origin.count + 1);
+            }
+            seen.waiting.retain(|unsent| unsent.from <= upto);
+        }
     }
 
     /// How it stands from now on. One that may do something until some time is looked at again `warning_ms` before.

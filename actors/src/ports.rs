@@ -194,6 +194,11 @@ pub trait Bus: Send + Sync + 'static {
         Box::pin(ready(Ok(Vec::new())))
     }
 
+    /// This node as the others see it; none where nothing is shared.
+    fn this_node(&self) -> Option<NodeRow> {
+        None
+    }
+
     /// The most of a number that somebody says he has and that can be true.
     fn bound(&self, seq: u64) -> u64 {
         seq.min(self.gauges().head)

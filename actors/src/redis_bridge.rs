@@ -20,7 +20,7 @@ use actix::{
 };
 use std::{
     collections::BTreeMap,
-    hash::{BuildHasher as _, RandomState},
+    hash::{DefaultHasher, Hasher as _},
     sync::Arc,
     time::Duration,
 };
@@ -100,7 +100,10 @@ impl RedisBridge {
     fn wait(&self, began: Instant) -> Duration {
         let doubled = self.retry.min.saturating_mul(1 << self.failed.min(16));
         let longest = doubled.min(self.retry.max);
-        let chance = RandomState::new().hash_one(began.elapsed().as_nanos()) % 1_000;
+        // No two nodes have waited for the same number of nanoseconds, but for those of a test.
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u128(began.elapsed().as_nanos());
+        let chance = hasher.finish() % 1_000;
         longest.mul_f64(1.0 - chance as f64 / 2_000.0)
     }
 

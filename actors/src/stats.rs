@@ -63,6 +63,8 @@ stats! {
     slow_clients counter "Connections closed because they read too slowly.";
     rate_limited counter "Connections closed, and posts of Socket.IO refused, because too much came in a second.";
     refused counter "What was refused because there is too much of it: connections at the door, sessions, requests, publications.";
+    handed_on counter "Requests of Engine.IO handed on to the node that has their session.";
+    handed_on_failed counter "Such requests to a node that is gone or did not answer in time.";
     commands counter "Commands from clients.";
     command_errors counter "Commands answered with an error.";
     tls_handshakes counter "TLS handshakes that were completed.";

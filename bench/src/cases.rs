@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::generator::{Pace, Via};
-use crate::peer::{COALESCING, FLOOR};
+use crate::peer::{ALONE, BENCHMARK, COALESCING, FLOOR, SINGLE};
 use crate::soak::Soak;
 
 /// One case.
@@ -33,6 +33,8 @@ pub enum Kind {
     Inside(Inside),
     /// Clients that come back and want what they missed.
     Resume { clients: usize, missed: u32 },
+    /// Several nodes that share a Redis.
+    Cluster(Cluster),
     /// Clients that come, go, stall, vanish and come back, for long.
     Soak { clients: usize },
 }
@@ -44,6 +46,25 @@ pub enum Inside {
     Messages,
     /// How soon a worker that panicked serves again.
     Restart,
+}
+
+/// What is done to several nodes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Cluster {
+    /// A load on two nodes, beside one without Redis.
+    Fanout(Scale),
+    /// A load on three nodes, beside one on Redis.
+    Scale(Scale),
+    /// Publishing flat out by one node, beside Redis's own benchmark; and how many commands that takes.
+    Publish { seconds: u64 },
+    /// Redis is killed and started again under clients.
+    Restart { clients: usize, rooms: u32 },
+    /// Connections are cut, nodes and Redis killed.
+    Recovery {
+        clients: usize,
+        rooms: u32,
+        seconds: u64,
+    },
 }
 
 /// How large a load is.
@@ -71,6 +92,8 @@ pub struct Measure {
 pub enum Target {
     /// At most so many times the figure of another peer in the same round.
     TimesPeer(f64, &'static str),
+    /// At least so many times that.
+    TimesPeerAtLeast(f64, &'static str),
     AtMost(f64),
     AtLeast(f64),
     /// Told, not judged.
@@ -124,6 +147,7 @@ const fn cpu(target: Target) -> Measure {
 }
 
 const ROOMS: &str = "Rooms, one node";
+const SEVERAL: &str = "Rooms, several nodes over Redis";
 const HARD: &str = "Hard clients";
 const ACCEPTANCE: &str = "Acceptance";
 const INSIDE: &str = "Inside the node";
@@ -140,6 +164,22 @@ const fn load(clients: usize, rooms: u32, pace: Pace, via: Via) -> Kind {
         seconds: 10,
     })
 }
+
+const ROOM_OF_200: Scale = Scale {
+    clients: 200,
+    rooms: 1,
+    pace: Pace::Rate(50.0),
+    via: Via::WebSocket,
+    seconds: 10,
+};
+
+const ROOMS_OF_90: Scale = Scale {
+    clients: 900,
+    rooms: 10,
+    pace: Pace::Rate(100.0),
+    via: Via::WebSocket,
+    seconds: 10,
+};
 
 /// All cases, in the order of the report.
 pub const CASES: &[Case] = &[
@@ -202,6 +242,133 @@ pub const CASES: &[Case] = &[
             ),
             measure("join_cpu_us", "join a room: server CPU, us each", Target::Open),
             EXACT,
+        ],
+    },
+    Case {
+        name: "cluster-fanout",
+        group: SEVERAL,
+        about: "2 nodes, 1 room x 200 clients, 50 events a second published at the first; beside one node without Redis",
+        kind: Kind::Cluster(Cluster::Fanout(ROOM_OF_200)),
+        floors: &[],
+        measures: &[
+            cpu(Target::TimesPeer(1.3, ALONE)),
+            measure(
+                "redis_us_per_delivery",
+                "CPU of Redis, us a delivery",
+                Target::Open,
+            ),
+            measure(
+                "local_p50_ms",
+                "latency p50 at the publisher's node, ms",
+                Target::Open,
+            ),
+            measure("p50_ms", "latency p50 of all, ms", Target::Open),
+            measure("far_p50_ms", "latency p50 at the other node, ms", Target::Open),
+            measure("far_extra_p50_ms", "what that is more, ms", Target::AtMost(0.5)),
+            measure(
+                "far_p99_ms",
+                "latency p99 at the other node, ms",
+                Target::AtMost(5.0),
+            ),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "cluster-scale",
+        group: SEVERAL,
+        about: "3 nodes, 10 rooms x 90 clients, 100 events a second; beside one node on Redis with all of them",
+        kind: Kind::Cluster(Cluster::Scale(ROOMS_OF_90)),
+        floors: &[],
+        measures: &[
+            cpu(Target::TimesPeer(1.15, SINGLE)),
+            measure(
+                "redis_us_per_delivery",
+                "CPU of Redis, us a delivery",
+                Target::Open,
+            ),
+            measure("p50_ms", "latency p50, ms", Target::Open),
+            measure("p99_ms", "latency p99, ms", Target::Open),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "cluster-publish",
+        group: SEVERAL,
+        about: "1 node on Redis, publishes over one WebSocket, 200 unanswered, to rooms without members; beside \
+                redis-benchmark with the same script and arguments (16 under way on each of 50 connections); Redis on one \
+                core, everything else on the other",
+        kind: Kind::Cluster(Cluster::Publish { seconds: 10 }),
+        floors: &[],
+        measures: &[
+            measure(
+                "publishes_per_second",
+                "publishes accepted a second",
+                Target::TimesPeerAtLeast(0.8, BENCHMARK),
+            ),
+            measure(
+                "scripts_per_publish",
+                "scripts run in Redis, a publish",
+                Target::AtMost(1.05),
+            ),
+            measure(
+                "subscribes_per_room",
+                "SUBSCRIBE commands, a room that somebody joins",
+                Target::AtMost(1.0),
+            ),
+        ],
+    },
+    Case {
+        name: "cluster-restart",
+        group: SEVERAL,
+        about: "2 nodes, 1,000 clients in 50 rooms, 200 events a second: Redis is killed, is away for three seconds, and \
+                comes back with its data",
+        kind: Kind::Cluster(Cluster::Restart {
+            clients: 1_000,
+            rooms: 50,
+        }),
+        floors: &[],
+        measures: &[
+            measure("disconnected", "clients disconnected", Target::AtMost(0.0)),
+            measure(
+                "caught_up_ms",
+                "all caught up after Redis answers again, ms",
+                Target::Open,
+            ),
+            measure(
+                "outage_p99_ms",
+                "latency p99 at the publisher's node while it is away, ms",
+                Target::Open,
+            ),
+            EXACT,
+        ],
+    },
+    Case {
+        name: "cluster-recovery",
+        group: SEVERAL,
+        about: "3 nodes, 200 clients in 20 rooms, 200 events a second: 100 connections a second are cut and come back \
+                elsewhere, every few seconds a node or Redis is killed and started again",
+        kind: Kind::Cluster(Cluster::Recovery {
+            clients: 200,
+            rooms: 20,
+            seconds: 100,
+        }),
+        floors: &[],
+        measures: &[
+            measure("cuts", "connections cut", Target::Open),
+            measure("node_kills", "nodes killed", Target::Open),
+            measure("redis_kills", "Redis killed", Target::Open),
+            measure("accepted", "events accepted", Target::Open),
+            measure(
+                "told",
+                "clients told that something is missing",
+                Target::AtMost(0.0),
+            ),
+            measure("not_once", "lost, doubled, stray or refused", Target::AtMost(0.0)),
+            measure(
+                "out_of_order",
+                "heard after a later one: missed while Redis was away",
+                Target::Open,
+            ),
         ],
     },
     Case {
@@ -417,6 +584,7 @@ impl Target {
     pub fn describe(self) -> String {
         match self {
             Self::TimesPeer(factor, peer) => format!("<= {factor} x {peer}"),
+            Self::TimesPeerAtLeast(factor, peer) => format!(">= {factor} x {peer}"),
             Self::AtMost(limit) => format!("<= {limit}"),
             Self::AtLeast(limit) => format!(">= {limit}"),
             Self::Open => String::new(),
@@ -427,6 +595,7 @@ impl Target {
     pub fn is_met(self, value: f64, ratio: Option<f64>) -> Option<bool> {
         match self {
             Self::TimesPeer(factor, _) => ratio.map(|ratio| ratio <= factor),
+            Self::TimesPeerAtLeast(factor, _) => ratio.map(|ratio| ratio >= factor),
             Self::AtMost(limit) => Some(value <= limit),
             Self::AtLeast(limit) => Some(value >= limit),
             Self::Open => None,

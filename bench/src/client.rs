@@ -170,6 +170,39 @@ impl Client {
         Ok(())
     }
 
+    /// From now on it connects to another address.
+    pub fn move_to(&mut self, address: SocketAddr) {
+        self.address = address;
+    }
+
+    /// Whether it has no connection, and is not about to have one.
+    pub fn is_gone(&self) -> bool {
+        self.phase == Phase::Idle
+    }
+
+    /// What it is owed and has not heard: room and numbers.
+    pub fn missing(&self, ledger: &Ledger) -> Vec<(u32, (u32, u32))> {
+        let places = self.ears.places.iter();
+        let missing =
+            places.flat_map(|(room, place)| ledger.missing(*place).into_iter().map(|gap| (*room, gap)));
+        missing.collect()
+    }
+
+    /// How it stands, for whoever looks for a fault: deliveries missing, where it is, and from where on it would go on.
+    pub fn describe(&self, ledger: &Ledger) -> Option<String> {
+        let behind = self.ears.places.iter().map(|(_, place)| ledger.behind(*place));
+        let behind: u64 = behind.sum();
+        let joined_at = self.ears.joined_at.as_deref().unwrap_or("-");
+        (behind > 0).then(|| {
+            format!(
+                "{behind} missing: {:?} at {}, joined at {joined_at}, has {:?}",
+                self.phase,
+                self.address,
+                self.position()
+            )
+        })
+    }
+
     /// Drops the connection without a word, as a lost network does.
     pub fn cut(&mut self) {
         self.stream = None;

@@ -11,6 +11,7 @@ use crate::client::{Client, Shared, Tally};
 use crate::http::Publishers;
 use crate::ledger::{Account, Ledger};
 use crate::protocol::Protocol;
+use crate::stamp::Stamp;
 
 /// Connections or joins under way at once: below any listener's backlog.
 const WAVE: usize = 128;
@@ -137,6 +138,10 @@ impl Generator {
             let room = room_of(index);
             let place = self.shared.ledger.join(room);
             self.clients[index].owe(room, place);
+            // The one who publishes is at the first address.
+            if !index.is_multiple_of(self.addresses.len()) {
+                self.shared.ledger.is_far(place);
+            }
         }
         Ok(())
     }
@@ -154,7 +159,18 @@ impl Generator {
     /// Connects what publishes: one client, or this many HTTP connections.
     pub fn connect_publishers(&mut self, via: Via, http_connections: usize) -> Result<()> {
         match via {
-            Via::WebSocket => self.publisher = Some(self.connect(1)?.start),
+            Via::WebSocket => {
+                let publisher = self.connect(1)?.start;
+                let first = self.addresses[0];
+                if !publisher.is_multiple_of(self.addresses.len()) {
+                    self.clients[publisher].cut();
+                    self.clients[publisher].move_to(first);
+                    let (ready, now_ns) = (self.shared.tally.ready, self.shared.now_ns());
+                    self.clients[publisher].connect(self.poll.registry(), now_ns, None)?;
+                    self.until("connecting", |tally, _| tally.ready > ready)?;
+                }
+                self.publisher = Some(publisher);
+            }
             Via::Http => {
                 for index in self.http.len()..http_connections {
                     let address = self.addresses[index % self.addresses.len()];
@@ -201,6 +217,75 @@ impl Generator {
             published,
             seconds: begin.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Publishes to rooms without members as fast as answers come, with so many unanswered; answers how many were accepted,
+    /// and in which time.
+    pub fn flood(&mut self, rooms: u32, window: u64, time: Duration) -> Result<Driven> {
+        let (begin, before) = (Instant::now(), self.shared.tally.published);
+        let load = Load {
+            rooms,
+            pace: Pace::InFlight(0),
+            via: Via::WebSocket,
+            time,
+        };
+        let mut sent = 0;
+        while begin.elapsed() < time {
+            let unanswered = sent - (self.shared.tally.published - before);
+            for _ in unanswered..window {
+                self.publish_next(&load);
+                sent += 1;
+            }
+            self.flush_publisher();
+            self.turn(Some(OBSERVE))?;
+        }
+        let (published, seconds) = (
+            self.shared.tally.published - before,
+            begin.elapsed().as_secs_f64(),
+        );
+        self.until("publishing", |tally, _| tally.published >= before + sent)?;
+        Ok(Driven { published, seconds })
+    }
+
+    /// A client connects again, to this address, and resumes its room from its position on.
+    pub fn come_back_at(&mut self, client: usize, address: SocketAddr, room: u32) -> Result<()> {
+        let now_ns = self.shared.now_ns();
+        let since = self.clients[client].position();
+        self.clients[client].cut();
+        self.clients[client].move_to(address);
+        self.clients[client].connect(self.poll.registry(), now_ns, None)?;
+        self.say_join(client, room, since.as_deref());
+        Ok(())
+    }
+
+    /// Clients that miss something, and how they stand.
+    pub fn behind(&self) -> Vec<String> {
+        let clients = self.clients.iter().enumerate();
+        let describe = |(number, client): (usize, &Client)| {
+            Some(format!(
+                "client {number}: {}",
+                client.describe(&self.shared.ledger)?
+            ))
+        };
+        clients.filter_map(describe).collect()
+    }
+
+    /// What clients miss: who, which room, which numbers.
+    pub fn missing(&self) -> Vec<(usize, u32, (u32, u32))> {
+        let clients = self.clients.iter().enumerate();
+        let missing = |(number, client): (usize, &Client)| {
+            let missing = client.missing(&self.shared.ledger).into_iter();
+            missing
+                .map(move |(room, gap)| (number, room, gap))
+                .collect::<Vec<_>>()
+        };
+        clients.flat_map(missing).collect()
+    }
+
+    /// An event that somebody else publishes.
+    pub fn stamp(&mut self, room: u32) -> Stamp {
+        let now_ns = self.shared.now_ns();
+        self.shared.ledger.publish(room, now_ns)
     }
 
     /// Publishes one event to each of the rooms.

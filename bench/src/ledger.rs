@@ -16,6 +16,8 @@ pub struct Ledger {
     rooms: Vec<Room>,
     places: Vec<Place>,
     latency: Histogram<u64>,
+    /// The part of it of places on another node than the publisher.
+    far: Histogram<u64>,
     heard: u64,
     outstanding: u64,
     in_flight: usize,
@@ -44,6 +46,7 @@ struct Place {
     gaps: Gaps,
     duplicated: u64,
     out_of_order: u64,
+    is_far: bool,
 }
 
 /// The final count over all places.
@@ -103,6 +106,7 @@ impl Default for Ledger {
             rooms: Vec::new(),
             places: Vec::new(),
             latency: histogram(),
+            far: histogram(),
             heard: 0,
             outstanding: 0,
             in_flight: 0,
@@ -125,8 +129,14 @@ impl Ledger {
             gaps: Gaps::default(),
             duplicated: 0,
             out_of_order: 0,
+            is_far: false,
         });
         (self.places.len() - 1) as u32
+    }
+
+    /// A place is on another node than the publisher.
+    pub fn is_far(&mut self, place: u32) {
+        self.places[place as usize].is_far = true;
     }
 
     /// An event more in `room`: the stamp to send it with.
@@ -167,8 +177,11 @@ impl Ledger {
         self.heard += 1;
         self.outstanding -= 1;
         self.last_heard_ns = now_ns;
-        self.latency
-            .saturating_record(now_ns.saturating_sub(stamp.sent_ns).max(1));
+        let took_ns = now_ns.saturating_sub(stamp.sent_ns).max(1);
+        self.latency.saturating_record(took_ns);
+        if place.is_far {
+            self.far.saturating_record(took_ns);
+        }
         if let Some(open) = stamp
             .sequence
             .checked_sub(room.base)
@@ -214,9 +227,24 @@ impl Ledger {
         place.gaps.len() + u64::from(self.rooms[place.room as usize].published - place.next)
     }
 
+    /// What a place is owed and has not heard, by number.
+    pub fn missing(&self, place: u32) -> Vec<(u32, u32)> {
+        let place = &self.places[place as usize];
+        let ahead = (place.next, self.rooms[place.room as usize].published);
+        place
+            .gaps
+            .0
+            .iter()
+            .copied()
+            .chain([ahead])
+            .filter(|(from, to)| from < to)
+            .collect()
+    }
+
     /// Begins a measurement: latency and the count of deliveries start anew, what is owed stays.
     pub fn mark(&mut self) {
         self.latency.reset();
+        self.far.reset();
         self.heard = 0;
     }
 
@@ -228,6 +256,11 @@ impl Ledger {
     /// Latency since the mark, in nanoseconds.
     pub fn latency(&self) -> &Histogram<u64> {
         &self.latency
+    }
+
+    /// The part of it of places on another node than the publisher.
+    pub fn far_latency(&self) -> &Histogram<u64> {
+        &self.far
     }
 
     /// The count so far.

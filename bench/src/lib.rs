@@ -2,12 +2,13 @@
 //!
 //! Below the command line: `run` takes the peers in turn, `scenario` does to a server what the case in `cases` says,
 //! by a `generator` of real sockets (`client`, `http`) whose `ledger` accounts for every delivery. `floor` is the
-//! server that everything is compared with, `inside` measures the actors without one, `soak` has a crowd of its own,
+//! server that everything is compared with, `cluster` does it to several nodes that share a `redis`, `inside` measures the actors without one, `soak` has a crowd of its own,
 //! `process` reads what a server uses, `report` tells it.
 
 mod cases;
 pub mod cli;
 mod client;
+mod cluster;
 mod floor;
 mod frame;
 mod generator;
@@ -18,6 +19,7 @@ mod machine;
 mod peer;
 mod process;
 mod protocol;
+mod redis;
 mod report;
 mod results;
 mod run;

@@ -4,17 +4,24 @@ use anyhow::{Context, Result};
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::process::{Cores, Readiness, Server, free_port};
 use crate::protocol::Protocol;
+use crate::redis::Redis;
 use crate::socket;
 
 /// The name of the floor, which ratios refer to.
 pub const FLOOR: &str = "floor";
 /// The name of the floor that coalesces.
 pub const COALESCING: &str = "coalescing floor";
+/// The name of a node without Redis beside several with.
+pub const ALONE: &str = "one node";
+/// The name of a single node on Redis beside several.
+pub const SINGLE: &str = "one node on Redis";
+/// The name of Redis's own benchmark.
+pub const BENCHMARK: &str = "redis-benchmark";
 /// The name of the node; peers whose name begins with it are held against the targets.
 pub const NODE: &str = "node";
 
@@ -36,6 +43,12 @@ pub enum Start {
     Floor { coalesce: bool },
     /// A node's binary, with settings of the form `key=value`.
     Node { binary: PathBuf, settings: Vec<String> },
+    /// Several of them that share a Redis of their own.
+    Cluster {
+        binary: PathBuf,
+        settings: Vec<String>,
+        nodes: usize,
+    },
     /// Any command; `{port}` in it stands for the port to listen on, `{fd}` for a socket that is bound to it.
     Command(Vec<String>),
     /// It runs already.
@@ -105,6 +118,30 @@ impl Peer {
         peer
     }
 
+    /// So many of the same node on one Redis, under another name.
+    pub fn clustered(&self, name: &str, nodes: usize) -> Option<Self> {
+        let Start::Node { binary, settings } = &self.start else {
+            return None;
+        };
+        Some(Self {
+            name: name.to_owned(),
+            protocol: self.protocol,
+            start: Start::Cluster {
+                binary: binary.clone(),
+                settings: settings.clone(),
+                nodes,
+            },
+        })
+    }
+
+    /// The same under another name.
+    pub fn named(&self, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// Whether it is held against the targets.
     pub fn is_judged(&self) -> bool {
         self.name.starts_with(NODE)
@@ -112,6 +149,14 @@ impl Peer {
 
     /// Starts it, or finds it running.
     pub fn start(&self, cores: Cores) -> Result<Server> {
+        if let Start::Cluster {
+            binary,
+            settings,
+            nodes,
+        } = &self.start
+        {
+            return cluster(binary, settings, *nodes, (cores, cores));
+        }
         let port = free_port()?;
         let (command, readiness) = match &self.start {
             Start::Running { addresses, pid } => return Ok(Server::running(addresses.clone(), *pid)),
@@ -121,29 +166,50 @@ impl Peer {
                 command.args(coalesce.then_some("--coalesce"));
                 (command, Readiness::Livez)
             }
-            Start::Node { binary, settings } => {
-                let mut command = deaf(binary);
-                // Not what happens to lie in the folder from which it is started.
-                command.args([
-                    "serve",
-                    "--config",
-                    "/dev/null",
-                    "--listen",
-                    &format!("127.0.0.1:{port}"),
-                ]);
-                let settings = NODE_SETTINGS
-                    .into_iter()
-                    .chain(socket::without_pacing())
-                    .chain(settings.iter().map(String::as_str));
-                settings.for_each(|setting| {
-                    command.args(["--set", setting]);
-                });
-                (command, Readiness::Livez)
-            }
+            Start::Node { binary, settings } => (node(binary, settings, port), Readiness::Livez),
+            Start::Cluster { .. } => unreachable!("started above"),
             Start::Command(words) => (other(words, port)?, Readiness::Accepts),
         };
         Server::start(command, port, cores, readiness).with_context(|| format!("{} did not start", self.name))
     }
+}
+
+fn node(binary: &Path, settings: &[String], port: u16) -> Command {
+    let mut command = deaf(binary);
+    // Not what happens to lie in the folder from which it is started.
+    command.args([
+        "serve",
+        "--config",
+        "/dev/null",
+        "--listen",
+        &format!("127.0.0.1:{port}"),
+    ]);
+    let settings = NODE_SETTINGS
+        .into_iter()
+        .chain(socket::without_pacing())
+        .chain(settings.iter().map(String::as_str));
+    settings.for_each(|setting| {
+        command.args(["--set", setting]);
+    });
+    command
+}
+
+/// So many nodes on a Redis of their own: it and they have their cores.
+pub fn cluster(binary: &Path, settings: &[String], nodes: usize, cores: (Cores, Cores)) -> Result<Server> {
+    let redis = Redis::start(cores.0)?;
+    let mut started = Vec::new();
+    for number in 1..=nodes {
+        let port = free_port()?;
+        let mut own = vec![
+            format!("redis.url={}", redis.url()),
+            format!("node_id=bench-{number}"),
+            format!("cluster.advertise=http://127.0.0.1:{port}"),
+        ];
+        own.extend_from_slice(settings);
+        let node = Server::start(node(binary, &own, port), port, cores.1, Readiness::Livez);
+        started.push(node.with_context(|| format!("node {number} did not start"))?);
+    }
+    Ok(Server::cluster(started, redis, cores.1))
 }
 
 /// A command without a standard input.

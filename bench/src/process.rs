@@ -13,6 +13,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use crate::redis::Redis;
+
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 const LOG_LINES: usize = 12;
@@ -24,8 +26,17 @@ const TICK_NS: u64 = 10_000_000;
 pub struct Server {
     /// Its addresses; more than one for a cluster.
     pub addresses: Vec<SocketAddr>,
+    members: Vec<Member>,
+    /// What it needs and is not counted as its own.
+    pub redis: Option<Redis>,
+    cores: Cores,
+}
+
+/// One process of a server.
+struct Member {
     pid: Option<Pid>,
     child: Option<Child>,
+    command: Option<Command>,
     log: Option<PathBuf>,
 }
 
@@ -73,6 +84,14 @@ impl Cores {
         Ok(())
     }
 
+    /// The same two, the other way round: what is started shares the generator's core, which leaves the other to what was
+    /// started before.
+    pub fn beside_the_generator(self) -> Self {
+        Self {
+            pair: self.pair.map(|(_, generator)| (generator, generator)),
+        }
+    }
+
     fn move_to(core: usize) -> Result<()> {
         let mut set = CpuSet::new();
         set.set(core)?;
@@ -80,7 +99,7 @@ impl Cores {
     }
 
     /// Starts a command on the server's core: a child inherits where its parent is allowed to run.
-    fn spawn(self, command: &mut Command) -> Result<Child> {
+    pub fn spawn(self, command: &mut Command) -> Result<Child> {
         if let Some((server, _)) = self.pair {
             Self::move_to(server)?;
         }
@@ -99,59 +118,103 @@ impl Server {
         let log = std::env::temp_dir().join(format!("greenroom-bench-{}-{port}.log", std::process::id()));
         let output = File::create(&log).context("cannot write a server's log")?;
         command.stdout(output.try_clone()?).stderr(output);
-        let child = cores.spawn(&mut command)?;
-        let pid = Pid::from_raw(i32::try_from(child.id()).context("a strange process id")?);
-        let addresses = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
-        let mut server = Self {
-            addresses,
-            pid: Some(pid),
-            child: Some(child),
+        let mut member = Member {
+            pid: None,
+            child: None,
+            command: Some(command),
             log: Some(log),
         };
-        server.wait_until_ready(readiness)?;
+        member.start(cores)?;
+        let mut server = Self {
+            addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
+            members: vec![member],
+            redis: None,
+            cores,
+        };
+        server.wait_until_ready(0, readiness)?;
         Ok(server)
+    }
+
+    /// Several that share a Redis, as one.
+    pub fn cluster(nodes: Vec<Self>, redis: Redis, cores: Cores) -> Self {
+        let mut whole = Self::running(Vec::new(), None);
+        whole.members.clear();
+        for mut node in nodes {
+            whole.addresses.append(&mut node.addresses);
+            whole.members.append(&mut node.members);
+        }
+        whole.redis = Some(redis);
+        whole.cores = cores;
+        whole
+    }
+
+    /// Kills one of its processes as it stands.
+    pub fn kill(&mut self, which: usize) {
+        let member = &mut self.members[which];
+        if let Some(mut child) = member.child.take() {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        member.pid = None;
+    }
+
+    /// Starts one again that was killed, without waiting for it.
+    pub fn revive(&mut self, which: usize) -> Result<()> {
+        self.members[which].start(self.cores)
     }
 
     /// A server that somebody else has started; with its process id, what it uses can be read.
     pub fn running(addresses: Vec<SocketAddr>, pid: Option<i32>) -> Self {
         Self {
             addresses,
-            pid: pid.map(Pid::from_raw),
-            child: None,
-            log: None,
+            members: vec![Member {
+                pid: pid.map(Pid::from_raw),
+                child: None,
+                command: None,
+                log: None,
+            }],
+            redis: None,
+            cores: Cores { pair: None },
         }
     }
 
     /// User and system time used so far, in nanoseconds, by all of its threads, also those that have ended.
     pub fn cpu_ns(&self) -> Option<u64> {
-        let used = clock_getcpuclockid(self.pid?).and_then(ClockId::now).ok()?;
-        Some(used.tv_sec() as u64 * 1_000_000_000 + used.tv_nsec() as u64)
+        self.members.iter().map(|member| cpu_ns_of(member.pid?)).sum()
+    }
+
+    /// The same of what it needs and is not counted as its own.
+    pub fn aside_ns(&self) -> u64 {
+        self.redis.as_ref().and_then(Redis::cpu_ns).unwrap_or(0)
     }
 
     /// Resident memory in bytes. The roll-up is exact; the status file lags by some pages a thread.
     pub fn rss_bytes(&self) -> Option<u64> {
-        let pid = self.pid?;
-        kib_field(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
-            .or_else(|| kib_field(&format!("/proc/{pid}/status"), "VmRSS:"))
+        let rss = |pid: Pid| {
+            kib_field(&format!("/proc/{pid}/smaps_rollup"), "Rss:")
+                .or_else(|| kib_field(&format!("/proc/{pid}/status"), "VmRSS:"))
+        };
+        self.members.iter().map(|member| rss(member.pid?)).sum()
     }
 
     /// How many entries a folder of its own in `/proc` has: `fd` for open files, `task` for threads.
     pub fn entries(&self, folder: &str) -> Option<u64> {
-        let entries = fs::read_dir(format!("/proc/{}/{folder}", self.pid?)).ok()?;
+        let entries = fs::read_dir(format!("/proc/{}/{folder}", self.members.first()?.pid?)).ok()?;
         Some(entries.count() as u64)
     }
 
-    fn wait_until_ready(&mut self, readiness: Readiness) -> Result<()> {
+    fn wait_until_ready(&mut self, which: usize, readiness: Readiness) -> Result<()> {
         let begin = Instant::now();
         while begin.elapsed() < START_LIMIT {
-            if let Some(status) = self
+            if let Some(status) = self.members[which]
                 .child
                 .as_mut()
                 .and_then(|child| child.try_wait().ok().flatten())
             {
                 bail!("the server ended at once ({status}):\n{}", self.log_tail());
             }
-            if is_ready(self.addresses[0], readiness).is_some() {
+            if is_ready(self.addresses[which], readiness).is_some() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(20));
@@ -164,17 +227,26 @@ impl Server {
 
     /// The last lines that the server has written.
     pub fn log_tail(&self) -> String {
-        let text = self
-            .log
-            .as_ref()
-            .and_then(|log| fs::read_to_string(log).ok())
-            .unwrap_or_default();
+        let logs = self.members.iter().filter_map(|member| member.log.as_ref());
+        let text: String = logs.filter_map(|log| fs::read_to_string(log).ok()).collect();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 }
 
-impl Drop for Server {
+impl Member {
+    fn start(&mut self, cores: Cores) -> Result<()> {
+        let command = self.command.as_mut().context("somebody else has started it")?;
+        let child = cores.spawn(command)?;
+        self.pid = Some(Pid::from_raw(
+            i32::try_from(child.id()).context("a strange process id")?,
+        ));
+        self.child = Some(child);
+        Ok(())
+    }
+}
+
+impl Drop for Member {
     fn drop(&mut self) {
         if let (Some(child), Some(pid)) = (&mut self.child, self.pid) {
             let begin = Instant::now();
@@ -196,6 +268,12 @@ impl Drop for Server {
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// User and system time that a process has used so far, in nanoseconds.
+pub fn cpu_ns_of(pid: Pid) -> Option<u64> {
+    let used = clock_getcpuclockid(pid).and_then(ClockId::now).ok()?;
+    Some(used.tv_sec() as u64 * 1_000_000_000 + used.tv_nsec() as u64)
 }
 
 /// CPU time of this process so far, in nanoseconds.

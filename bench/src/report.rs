@@ -203,7 +203,7 @@ fn verdict(
     ratio: impl Fn(&str) -> Option<f64>,
 ) -> &'static str {
     let ratio = match measure.target {
-        Target::TimesPeer(_, peer) => ratio(peer),
+        Target::TimesPeer(_, peer) | Target::TimesPeerAtLeast(_, peer) => ratio(peer),
         _ => None,
     };
     let Some(subject) = subject else { return "" };
@@ -229,7 +229,10 @@ fn disturbance(result: &CaseResult) -> Option<f64> {
 
 /// Whether a figure says something else on a busy machine: ratios to others, and latencies.
 fn is_delicate(measure: &Measure) -> bool {
-    matches!(measure.target, Target::TimesPeer(..)) || measure.key.starts_with('p')
+    matches!(
+        measure.target,
+        Target::TimesPeer(..) | Target::TimesPeerAtLeast(..)
+    ) || measure.key.starts_with('p')
 }
 
 /// Codes are names, not quantities.

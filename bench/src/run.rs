@@ -6,7 +6,8 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use crate::cases::{Case, Effort, Kind, Scale};
+use crate::cases::{Case, Cluster, Effort, Kind, Scale};
+use crate::cluster;
 use crate::generator::Via;
 use crate::inside;
 use crate::machine::{Machine, Occasion};
@@ -77,6 +78,10 @@ fn take_turns(case: &Case, plan: &Plan, cores: Cores) -> Vec<PeerResult> {
         let outcomes: Vec<Result<Figures>> = match case.kind {
             Kind::Load(scale) => side_by_side(scale, &peers, plan.effort, cores),
             Kind::Inside(what) => vec![inside::run(what, plan.effort, cores)],
+            Kind::Cluster(Cluster::Fanout(scale) | Cluster::Scale(scale)) => {
+                side_by_side(scale, &peers, plan.effort, cores)
+            }
+            Kind::Cluster(what) => cluster::run(what, &peers, (plan.effort, round as u64), cores),
             kind => peers
                 .iter()
                 .map(|peer| one_by_one(kind, peer, plan.effort, cores))
@@ -137,6 +142,9 @@ fn one_by_one(kind: Kind, peer: &Peer, effort: Effort, cores: Cores) -> Result<F
 fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
     if matches!(case.kind, Kind::Inside(_)) {
         return vec![Peer::inside()];
+    }
+    if let Kind::Cluster(what) = case.kind {
+        return cluster::contenders(what, peers);
     }
     let floors = case.floors.iter().filter_map(|name| match *name {
         FLOOR => Some(Peer::floor()),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::cases::{Effort, Kind, Scale};
 use crate::client::Fate;
+use crate::cluster;
 use crate::frame;
 use crate::generator::{Generator, Load, Pace, Via};
 use crate::ledger::{Account, Latency, histogram};
@@ -42,7 +43,7 @@ pub fn run(kind: Kind, server: &Server, protocol: Protocol, effort: Effort) -> R
         Kind::Idle { clients, rooms } => stage.idle(clients, rooms, protocol),
         Kind::Stalled { clients, rate } => stage.stalled(clients, rate),
         Kind::GiantFrame => stage.giant_frame(),
-        Kind::Inside(_) => bail!("needs no server"),
+        Kind::Inside(_) | Kind::Cluster(_) => bail!("has servers of its own"),
         Kind::Resume { clients, missed } => stage.resume(clients, missed),
         Kind::Soak { clients } => soak::run(server, clients, effort.soak),
     }
@@ -97,12 +98,15 @@ struct Stage<'a> {
 /// What measured stretches came to.
 struct Stretch {
     latency: Histogram<u64>,
+    far: Histogram<u64>,
     deliveries: u64,
     heard_ns: u64,
     cpu_ns: Option<u64>,
     own_cpu_ns: u64,
     /// What all cores did, for anybody.
     machine_ns: Option<u64>,
+    /// What the server needed that is not counted as its own.
+    aside_ns: u64,
     all_ns: u64,
     rss_peak: Option<u64>,
 }
@@ -113,11 +117,13 @@ impl Stretch {
         let (latency, cpu_ns, machine_ns, rss_peak) = (histogram(), Some(0), Some(0), None);
         Self {
             latency,
+            far: histogram(),
             deliveries,
             heard_ns,
             cpu_ns,
             own_cpu_ns,
             machine_ns,
+            aside_ns: 0,
             all_ns,
             rss_peak,
         }
@@ -126,6 +132,8 @@ impl Stretch {
     fn add(&mut self, other: &Self) {
         // Both have the same bounds.
         let _ = self.latency.add(&other.latency);
+        let _ = self.far.add(&other.far);
+        self.aside_ns += other.aside_ns;
         self.deliveries += other.deliveries;
         self.heard_ns += other.heard_ns;
         self.cpu_ns = self.cpu_ns.zip(other.cpu_ns).map(|(mine, more)| mine + more);
@@ -140,7 +148,9 @@ impl Stretch {
 
     /// Cores busy with something that is neither the server nor this program.
     fn others_busy(&self) -> Option<f64> {
-        let others_ns = self.machine_ns?.saturating_sub(self.cpu_ns? + self.own_cpu_ns);
+        let others_ns = self
+            .machine_ns?
+            .saturating_sub(self.cpu_ns? + self.own_cpu_ns + self.aside_ns);
         (self.all_ns > 0).then(|| others_ns as f64 / self.all_ns as f64)
     }
 
@@ -208,6 +218,13 @@ impl<'a> Stage<'a> {
         let members = scale.clients as f64 / f64::from(scale.rooms);
         let mut figures = self.closing_figures(account);
         add_latency(&mut figures, &self.measured.latency);
+        if self.server.addresses.len() > 1 {
+            cluster::add_far(&mut figures, &self.measured.latency, &self.measured.far);
+        }
+        if self.server.redis.is_some() {
+            let aside = us_each(Some(self.measured.aside_ns), deliveries);
+            add_known(&mut figures, "redis_us_per_delivery", aside);
+        }
         add_known(&mut figures, "others_busy", self.measured.others_busy());
         add(&mut figures, "deliveries", deliveries as f64);
         add(&mut figures, "deliveries_per_second", deliveries as f64 / seconds);
@@ -415,6 +432,7 @@ impl<'a> Stage<'a> {
         self.generator.ledger().mark();
         let (server, mut rss_peak) = (self.server, self.server.rss_bytes());
         let (cpu_begin, own_begin, machine_begin) = (server.cpu_ns(), own_cpu_ns(), machine_busy_ns());
+        let aside_begin = server.aside_ns();
         let begin_ns = self.generator.now_ns();
         self.generator
             .drive(load, &mut || rss_peak = rss_peak.max(server.rss_bytes()))?;
@@ -428,6 +446,8 @@ impl<'a> Stage<'a> {
         let latency = self.generator.ledger().latency().clone();
         Ok(Stretch {
             latency,
+            far: self.generator.ledger().far_latency().clone(),
+            aside_ns: server.aside_ns().saturating_sub(aside_begin),
             deliveries,
             heard_ns,
             cpu_ns,
@@ -465,18 +485,18 @@ impl<'a> Stage<'a> {
     }
 }
 
-fn add(figures: &mut Figures, key: &str, value: f64) {
+pub fn add(figures: &mut Figures, key: &str, value: f64) {
     figures.insert(key.to_owned(), value);
 }
 
-fn add_known(figures: &mut Figures, key: &str, value: Option<f64>) {
+pub fn add_known(figures: &mut Figures, key: &str, value: Option<f64>) {
     if let Some(value) = value {
         add(figures, key, value);
     }
 }
 
 /// Of nothing heard there is no latency: a zero would look like a good one.
-fn add_latency(figures: &mut Figures, latencies: &Histogram<u64>) {
+pub fn add_latency(figures: &mut Figures, latencies: &Histogram<u64>) {
     if latencies.is_empty() {
         return;
     }

@@ -152,6 +152,7 @@ pub(super) const RULES: &[Rule] = &[
         ),
     ),
     rule("cluster.dead_ms", Number(5_000, HOUR_MS)),
+    rule("cluster.forward_timeout_ms", Number(10, 60_000)),
     rule("shutdown.limit_ms", Number(0, HOUR_MS)),
     rule("shutdown.retry_ms", Number(0, HOUR_MS)),
     rule("auth.mode", Word(&["off", "token"])),

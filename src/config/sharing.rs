@@ -50,6 +50,9 @@ pub struct Cluster {
     pub advertise: Option<String>,
     /// Milliseconds after which a node that says nothing is taken for dead: its members are no longer shown.
     pub dead_ms: u64,
+    /// Milliseconds that another node may take to accept a request that is handed on to it, and for its answer beyond
+    /// the time for which a poll waits.
+    pub forward_timeout_ms: u64,
 }
 
 impl Default for Cluster {
@@ -57,6 +60,7 @@ impl Default for Cluster {
         Self {
             advertise: None,
             dead_ms: 15_000,
+            forward_timeout_ms: 2_000,
         }
     }
 }

@@ -10,10 +10,12 @@ use actix_web::dev::{Payload, RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::middleware::Next;
 use actix_web::web::ThinData;
 use actix_web::{FromRequest, HttpMessage, HttpRequest};
+use greenroom_actors::broker::NodeKey;
 use greenroom_actors::callers::{Caller, Callers};
 use greenroom_actors::logic::fault::{Code, Fault};
 
 use super::ApiError;
+use super::forward::Sender;
 use super::proxies::Proxies;
 use super::turn_away::fault;
 use crate::shards::Thread;
@@ -36,22 +38,35 @@ pub struct Clients {
     pub callers: Arc<Callers>,
     /// Whether connections are by TLS.
     pub tls: bool,
+    /// By what other nodes are known that hand requests on, where there may be some.
+    pub key: Option<NodeKey>,
 }
 
 impl Clients {
     /// Whether a request came by HTTPS, if anybody who is trusted says so.
     pub fn https(&self, head: &RequestHead) -> Option<bool> {
+        if let Some(sender) = self.handed_on(head) {
+            return sender.https;
+        }
         let told = head
             .peer_addr
             .and_then(|peer| self.proxies.origin(peer.ip(), head.headers()).https);
         told.or(self.tls.then_some(true))
     }
 
+    /// What another node says of who sends a request that it hands on.
+    fn handed_on(&self, head: &RequestHead) -> Option<Sender> {
+        Sender::of(self.key.as_ref()?, head)
+    }
+
     fn of(&self, request: &ServiceRequest) -> Client {
         // A connection that was reset at once has no address any more.
         let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let peer = request.peer_addr().map_or(nobody, |peer| peer.ip());
-        let address = self.proxies.origin(peer, request.headers()).address;
+        let address = match self.handed_on(request.head()) {
+            Some(sender) => sender.address,
+            None => self.proxies.origin(peer, request.headers()).address,
+        };
         Client {
             address,
             caller: self.callers.get(address),

@@ -5,6 +5,7 @@ mod auth;
 mod client;
 mod error;
 mod events;
+mod forward;
 mod head;
 mod lent;
 mod nodes;
@@ -48,6 +49,7 @@ use accept::Accept;
 
 pub use client::Clients;
 pub use error::ApiError;
+pub use forward::Forward;
 pub use ops::openapi_json;
 pub use origins::Origins;
 pub use proxies::{Cidr, Proxies};
@@ -86,6 +88,8 @@ pub struct Site {
     pub max_payload: usize,
     /// The name of the cookie that a polling client is given, for proxies that keep it on one node.
     pub cookie: Option<Arc<str>>,
+    /// What hands requests on to other nodes, where there may be some.
+    pub forward: Option<Arc<Forward>>,
     /// Whether the node is shutting down.
     pub draining: watch::Receiver<bool>,
     /// When it began.

@@ -119,6 +119,7 @@ mod tests {
             proxies: Proxies::parse("", ForwardedHeader::XForwardedFor),
             callers: Arc::new(Callers::new(Limits::default())),
             tls: false,
+            key: None,
         };
         Origins::parse(list, clients)
     }

@@ -2,7 +2,9 @@
 //! does not get to the end of its head.
 //!
 //! The server itself waits for ever: a client that asks for a stream or a large answer and reads none of it would keep
-//! the connection, its buffers and what the response holds; and of all heads on a connection it times the first only.
+//! the connection, its buffers and what the response holds; and of all heads on a connection it times the first only. That it
+//! does by a clock that may stand still on a busy machine, and then not at all (actix-http 3.20 forgets a timer that has run
+//! out before it is first looked at): so the first is timed here too, with twice the time, for the server to answer before.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -42,8 +44,10 @@ pub struct Stage(Cell<At>);
 
 #[derive(Clone, Copy, Default, PartialEq)]
 enum At {
-    /// A request is being answered, or, at the beginning, awaited by the server itself.
+    /// The first request is awaited.
     #[default]
+    First,
+    /// A request is being answered.
     Request,
     /// Something of an answer has been written.
     Answer,
@@ -71,7 +75,7 @@ impl Patience {
             runs_out: None,
             taken: 0,
             request,
-            late: None,
+            late: Some(Box::pin(sleep(2 * request))),
             stage: Rc::default(),
         }
     }
@@ -121,7 +125,7 @@ impl AsyncRead for Patience {
                 self.stage.0.set(At::Next);
                 self.late = Some(Box::pin(sleep(self.request)));
             }
-            (At::Next, false) => {
+            (At::First | At::Next, false) => {
                 if let Some(late) = &mut self.late {
                     return late
                         .as_mut()
@@ -129,7 +133,7 @@ impl AsyncRead for Patience {
                         .map(|()| Err(io::ErrorKind::TimedOut.into()));
                 }
             }
-            (At::Next, true) => {}
+            (At::First | At::Next, true) => {}
             (At::Request | At::Answer, _) => self.late = None,
         }
         read

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 
 use super::auth::{admitted, standing_of};
 use super::client::Client;
+use super::forward::{Asked, hand_on};
 use super::shapes::{Here, check_plain};
 use super::upgrade::{Becomes, TakeOver};
 use super::{ApiError, Site};
@@ -67,15 +68,31 @@ pub async fn engine(
         _ => Method::Other,
     };
     let upgrade = request.headers().contains_key(header::UPGRADE);
-    let mut session = None;
-    let known = |sid: &str| {
-        session = here.site.parts.engine_sessions.find(sid);
-        session.as_ref().map(|_| Carrier::Polling)
+    let sessions = &here.site.parts.engine_sessions;
+    let session = query.sid.as_deref().and_then(|sid| sessions.find(sid));
+    let elsewhere = match (&here.site.forward, &session) {
+        (Some(forward), None) => {
+            let owner = forward.owner(&query, request.head()).await;
+            owner.map(|owner| (forward, owner))
+        }
+        _ => None,
     };
+    let is_known = session.is_some() || elsewhere.is_some();
+    let known = |_: &str| is_known.then_some(Carrier::Polling);
     let ask = match verify(&query, method, upgrade, known) {
         Ok(ask) => ask,
         Err(fault) => return Ok(refused(fault)),
     };
+    if let (Some((forward, owner)), Some(sid)) = (elsewhere, &query.sid) {
+        let (here, request) = (&here, &request);
+        let asked = Asked {
+            here,
+            client,
+            request,
+            sid,
+        };
+        return hand_on(forward, &owner, ask, asked, payload).await;
+    }
     match (ask, session) {
         (Ask::Open(transport), _) => open(&here, client, &door.0, &request, transport),
         (Ask::Poll(_), Some(session)) => {
@@ -112,7 +129,7 @@ fn open(
         return shake_hands(request, client, becomes, standing);
     }
     let thread = &here.thread;
-    let sid = ids::engine_sid();
+    let sid = ids::engine_sid(here.site.forward.as_ref().map(|forward| forward.mark()));
     let line = Line::Engine(OnceCell::new());
     let peer = here.connect(Protocol::SocketIo, line, standing, place);
     let app = (door.begins)(thread);
@@ -142,7 +159,8 @@ fn open(
 /// The first frame of a session that begins on a WebSocket.
 pub fn open_frame(here: &Here) -> bytes::Bytes {
     let engine = &here.thread.engine;
-    let sid = ids::engine_sid();
+    // No request is made with it.
+    let sid = ids::engine_sid(None);
     let packet = open_packet(&sid, Transport::WebSocket, &engine.timing, engine.payload.bytes);
     ws::encode_text(&packet)
 }
@@ -286,7 +304,8 @@ fn payload_response(body: Vec<u8>) -> HttpResponse {
         .body(body)
 }
 
-fn refused(fault: Fault) -> HttpResponse {
+/// The answer of the protocol to a request that makes no sense.
+pub fn refused(fault: Fault) -> HttpResponse {
     let status = StatusCode::from_u16(fault.status()).unwrap_or(StatusCode::BAD_REQUEST);
     HttpResponse::build(status)
         .content_type("application/json")

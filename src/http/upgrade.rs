@@ -22,6 +22,7 @@ use greenroom_actors::session::SessionActor;
 use greenroom_actors::speaker::{self, Speaker, SpeakerActor};
 
 use super::client::Client;
+use super::forward::Tunnel;
 use super::patience::Patience;
 use super::shapes::{Here, Place};
 use super::socketio;
@@ -50,6 +51,8 @@ pub enum Becomes {
     Engine(Place, Box<dyn App<TcpWire>>),
     /// The socket of a session that has polled until now, perhaps in another thread.
     Attached(socketio::Session),
+    /// The socket of a session that has polled until now, on another node.
+    Tunnel(Box<Tunnel>),
 }
 
 type Connection = Framed<Patience, h1::Codec>;
@@ -89,6 +92,13 @@ where
         _ => None,
     };
     match take_over {
+        Some(TakeOver {
+            becomes: Becomes::Tunnel(tunnel),
+            ..
+        }) => {
+            tunnel.carry(&response, framed).await;
+            Ok(())
+        }
         Some(take_over) => {
             begin(here, take_over, &response, framed);
             Ok(())
@@ -146,6 +156,8 @@ fn begin(here: &Here, take_over: TakeOver, response: &Response<BoxBody>, framed:
             desk.hub.send(&peer, socketio::open_frame(here));
             EngineActor::websocket(peer, here.thread.engine.clone(), app, into_exact(early)).start();
         }
+        // Carried by `answer`.
+        Becomes::Tunnel(_) => {}
         Becomes::Attached(session) => attach(&session, (stream, socket), first.into(), early.to_vec()),
     }
 }
@@ -172,7 +184,7 @@ fn into_exact(read: &BytesMut) -> BytesMut {
 }
 
 /// The head of the 101: what the application set, and the connection header, which the server would have written.
-fn head(response: &Response<BoxBody>) -> Bytes {
+pub fn head(response: &Response<BoxBody>) -> Bytes {
     let mut head = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\n".to_vec();
     for (name, value) in response
         .headers()

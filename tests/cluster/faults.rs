@@ -291,3 +291,26 @@ async fn a_thousand_failed_attempts_are_one_line_of_the_metrics() {
     assert!(metrics.contains("greenroom_bus_outages_total 1\n"), "{metrics}");
     assert!(metrics.contains("greenroom_bus_up 1\n"));
 }
+
+#[tokio::test]
+async fn who_comes_to_a_node_by_itself_is_given_what_it_gave_out_before() {
+    let (mut redis, [one, two]) = pair().await;
+    let mut before = two.joined(&["agent:1"]).await;
+    one.publish("agent:1", "note", 1).await;
+    let first = before.heard().await;
+    drop(before);
+    redis.kill();
+    until(&one, "down").await;
+    until(&two, "down").await;
+    one.publish("agent:1", "note", 2).await;
+    one.publish("agent:1", "note", 3).await;
+    let mut here = one.ws().await;
+    here.join(&["agent:1"], first["position"].as_str()).await;
+    one.publish("agent:1", "note", 4).await;
+    assert_eq!(here.numbers(3).await, [2, 3, 4]);
+    redis.begin();
+    until(&one, "up").await;
+    until(&two, "up").await;
+    one.publish("agent:1", "note", 5).await;
+    assert_eq!(here.numbers(1).await, [5], "none of them again");
+}

@@ -24,6 +24,7 @@ pub mod sio;
 pub mod sse;
 pub mod stock;
 pub mod tls;
+pub mod turns;
 pub mod ws;
 
 use std::future::Future;
@@ -43,6 +44,7 @@ pub use sio::{Polling, Sio};
 pub use sse::Sse;
 pub use stock::{Event, KINDS, Stock, StockClient, Transport, Version, stock_server};
 pub use tls::{Authority, Tunnel};
+pub use turns::Turns;
 pub use ws::Ws;
 
 /// How long anything that has to happen may take: far beyond what a busy machine needs.

@@ -284,6 +284,14 @@ impl Polling {
         )
     }
 
+    /// The same session by another node.
+    pub fn by(&self, http: &Http) -> Self {
+        Self {
+            http: http.clone(),
+            ..self.clone()
+        }
+    }
+
     /// Where its requests go.
     pub fn path(&self) -> String {
         format!("/socket.io/?EIO=4&transport=polling&sid={}", self.sid)

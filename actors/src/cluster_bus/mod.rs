@@ -7,7 +7,9 @@
 //!
 //! [`ClusterBus::run`] is its life: the bridge drives it, and drives it anew when a link has ended.
 
+mod clients;
 mod outbox;
+mod publishing;
 mod run;
 mod state;
 mod subscriptions;
@@ -35,7 +37,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    time::timeout,
+};
 
 /// What happens to what is published while the broker is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,16 +131,35 @@ impl ClusterBus {
         ask: impl FnOnce(&dyn crate::broker::Link) -> PortFuture<Result<T, BrokerError>>,
     ) -> Result<PortFuture<Result<T, BusError>>, BusError> {
         let link = self.lock().link()?;
-        Ok(Box::pin(ask(&*link).map(|answer| answer.map_err(BusError::from))))
+        let answer = self.limited(ask(&*link));
+        Ok(Box::pin(answer.map(|answer| answer.map_err(BusError::from))))
+    }
+
+    /// The same, but nobody waits for it longer than for a sign of life.
+    fn limited<T: Send + 'static>(
+        &self,
+        asked: PortFuture<Result<T, BrokerError>>,
+    ) -> PortFuture<Result<T, BrokerError>> {
+        let (asked, late) = (timeout(self.settings.silent_max, asked), self.late());
+        Box::pin(asked.map(|answer| answer.unwrap_or(Err(late))))
+    }
+
+    fn late(&self) -> BrokerError {
+        let limit_ms = self.settings.silent_max.as_millis();
+        BrokerError::Away(format!("it does not answer within {limit_ms} ms"))
+    }
+
+    fn own_row(&self) -> NodeRow {
+        NodeRow {
+            tag: self.settings.tag,
+            card: self.lock().card(&self.settings.card),
+            silent_ms: 0,
+        }
     }
 
     /// The nodes that share the broker, this one among them.
     pub fn all_nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
-        let mine = NodeRow {
-            tag: self.settings.tag,
-            card: self.lock().card(&self.settings.card),
-            silent_ms: 0,
-        };
+        let mine = self.own_row();
         match self.ask_link(|link| link.nodes()) {
             Ok(asked) => Box::pin(asked.map(move |rows| {
                 let mut rows = rows?;
@@ -237,6 +261,10 @@ impl Bus for ClusterBus {
 
     fn nodes(&self) -> PortFuture<Result<Vec<NodeRow>, BusError>> {
         self.all_nodes()
+    }
+
+    fn this_node(&self) -> Option<NodeRow> {
+        Some(self.own_row())
     }
 
     fn tend(&self) {

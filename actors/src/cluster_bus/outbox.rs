@@ -23,6 +23,8 @@ pub(super) struct Outgoing {
     pub local: Option<Arc<Event>>,
     /// It was sent over the link that is up.
     pub sent: bool,
+    /// Its publisher has sent this id before, and whether with the same content: nobody is given it again.
+    pub repeats: Option<bool>,
     cost: usize,
 }
 
@@ -33,9 +35,14 @@ type IdKey = (Option<Arc<str>>, EventId);
 pub(super) struct Outbox {
     waiting: VecDeque<Outgoing>,
     bytes: usize,
-    /// Ids that publishers chose, of what was accepted while the broker was away: with their digests.
+    /// Ids that publishers chose, with their digests: of what waits, and of the latest that do not any more. While the
+    /// broker is away nobody else knows them.
     ids: HashMap<IdKey, u64>,
+    id_ages: VecDeque<IdKey>,
 }
+
+/// Ids that are remembered, at most.
+const IDS_MAX: usize = 10_000;
 
 /// What an event costs beside its payload, bytes, about.
 const EVENT_BYTES: usize = 600;
@@ -55,14 +62,36 @@ impl Outbox {
     pub fn push(&mut self, origin: Origin, draft: Arc<Draft>, answer: Option<Answer>) {
         let cost = cost(&draft);
         self.bytes += cost;
+        let repeats = self.repeats(&draft);
+        if repeats.is_none() {
+            self.remember(&draft);
+        }
         self.waiting.push_back(Outgoing {
             origin,
             draft,
             answer,
             local: None,
             sent: false,
+            repeats,
             cost,
         });
+    }
+
+    /// Whether the publisher has sent this id before, and with the same content.
+    pub fn repeats(&self, draft: &Draft) -> Option<bool> {
+        let digest = self.ids.get(&key(draft)?)?;
+        Some(*digest == draft.digest())
+    }
+
+    fn remember(&mut self, draft: &Draft) {
+        let Some(key) = key(draft) else { return };
+        self.ids.insert(key.clone(), draft.digest());
+        self.id_ages.push_back(key);
+        if self.id_ages.len() > IDS_MAX
+            && let Some(oldest) = self.id_ages.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
     }
 
     pub fn bytes(&self) -> usize {
@@ -73,17 +102,6 @@ impl Outbox {
         self.waiting.len()
     }
 
-    /// The digest with which this id waits, if it does.
-    pub fn known(&self, draft: &Draft) -> Option<u64> {
-        self.ids.get(&key(draft)?).copied()
-    }
-
-    pub fn remember(&mut self, draft: &Draft) {
-        if let Some(key) = key(draft) {
-            self.ids.insert(key, draft.digest());
-        }
-    }
-
     pub fn iter(&self) -> impl Iterator<Item = &Outgoing> {
         self.waiting.iter()
     }
@@ -92,12 +110,13 @@ impl Outbox {
         self.waiting.iter_mut()
     }
 
-    /// The newest that were not given out, above that count, the first of them first. All before them were.
+    /// What was not given out, above that count, the first of them first. All before them were.
     pub fn not_given_out(&mut self, above: u64) -> impl Iterator<Item = &mut Outgoing> {
         let is_new = |outgoing: &&Outgoing| outgoing.local.is_none() && outgoing.origin.count > above;
         let new = self.waiting.iter().rev().take_while(is_new).count();
         let from = self.waiting.len() - new;
-        self.waiting.iter_mut().skip(from)
+        let new = self.waiting.iter_mut().skip(from);
+        new.filter(|outgoing| outgoing.repeats.is_none())
     }
 
     /// Nothing has been sent over the link that is up now.
@@ -125,19 +144,21 @@ impl Outbox {
     pub fn pop(&mut self) -> Option<Outgoing> {
         let first = self.waiting.pop_front()?;
         self.bytes -= first.cost;
-        if let Some(key) = key(&first.draft) {
-            self.ids.remove(&key);
-        }
         Some(first)
     }
 
     /// Forgets those of which nobody has been told anything.
     pub fn drop_unanswered(&mut self) -> Vec<Answer> {
         let mut dropped = Vec::new();
-        let bytes = &mut self.bytes;
+        let (bytes, ids) = (&mut self.bytes, &mut self.ids);
         self.waiting.retain_mut(|outgoing| match outgoing.answer.take() {
             Some(answer) => {
                 *bytes -= outgoing.cost;
+                if outgoing.repeats.is_none()
+                    && let Some(key) = key(&outgoing.draft)
+                {
+                    ids.remove(&key);
+                }
                 dropped.push(answer);
                 false
             }
@@ -154,3 +175,7 @@ impl Outbox {
         self.waiting.get_mut(at.ok()?)
     }
 }
+
+#[cfg(test)]
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -2,8 +2,8 @@
 
 use super::{ClusterBus, state::Asked, subscriptions::Order};
 use crate::{
-    broker::{Arrival, BrokerError, Errand, Hello, Link, Opened, Outcome, Placed},
-    logic::room_name::RoomName,
+    broker::{Arrival, BrokerError, Errand, Hello, Link, Opened, Outcome, Placed, Relayed},
+    logic::{event::NodeTag, room_name::RoomName},
     ports::PortFuture,
 };
 use futures_util::{
@@ -25,6 +25,7 @@ const ERRANDS_AT_ONCE: usize = 512;
 const ARRIVALS_AT_ONCE: usize = 256;
 
 type Running = PortFuture<Result<Vec<Outcome>, BrokerError>>;
+type Asking = PortFuture<Result<Vec<Relayed>, BrokerError>>;
 type Published = (Vec<Placed>, Result<(), BrokerError>);
 
 /// A link and all that is on its way over it.
@@ -35,6 +36,8 @@ struct Run<'a> {
     errands: Option<(Running, Vec<Asked>)>,
     ordering: Option<(PortFuture<Result<(), BrokerError>>, Order)>,
     marking: Option<PortFuture<Result<(), BrokerError>>>,
+    /// What other nodes have relayed is being asked.
+    asking: Option<(Asking, Vec<NodeTag>)>,
     /// A mark that is to be set next.
     mark: Option<u64>,
     /// When a mark has last come.
@@ -75,7 +78,7 @@ impl ClusterBus {
     /// Opens a link, and has it hand out what the shards want.
     async fn reach(&self) -> Result<(Run<'_>, Opened), BrokerError> {
         let limit = self.settings.silent_max;
-        let late = |_| BrokerError::Away(format!("it does not answer within {} ms", limit.as_millis()));
+        let late = |_| self.late();
         let hello = {
             let state = self.lock();
             Hello {
@@ -126,6 +129,7 @@ impl<'a> Run<'a> {
             errands: None,
             ordering: None,
             marking: None,
+            asking: None,
             mark: None,
             marked: Instant::now(),
         }
@@ -138,8 +142,16 @@ impl<'a> Run<'a> {
         self.marked = Instant::now();
         loop {
             self.begin_what_waits();
+            // Answers come before what is handed out: of them there are no more than was asked.
             let ended = tokio::select! {
-                arrival = opened.arrivals.next() => self.take_in(arrival, &mut opened),
+                biased;
+                _ = marks.tick() => self.look_for_life(),
+                _ = beats.tick() => {
+                    let mut state = self.bus.lock();
+                    let card = state.card(&settings.card);
+                    state.ask(Errand::Beat(card));
+                    Ok(())
+                }
                 Some((placed, result)) = self.publishing.next(), if !self.publishing.is_empty() => {
                     self.bus.lock().placed(placed);
                     self.bus.idle.notify_one();
@@ -151,14 +163,9 @@ impl<'a> Run<'a> {
                     self.marking = None;
                     done
                 }
+                relayed = poll(&mut self.asking) => self.asked(relayed),
+                arrival = opened.arrivals.next() => self.take_in(arrival, &mut opened),
                 () = self.bus.wake.notified() => Ok(()),
-                _ = marks.tick() => self.look_for_life(),
-                _ = beats.tick() => {
-                    let mut state = self.bus.lock();
-                    let card = state.card(&settings.card);
-                    state.ask(Errand::Beat(card));
-                    Ok(())
-                }
             };
             if let Err(error) = ended {
                 self.bus.lock().go_down(&error.to_string(), (self.bus.clock)());
@@ -176,13 +183,16 @@ impl<'a> Run<'a> {
             if events.is_empty() {
                 break;
             }
-            self.publishing.push_back(self.link.publish(events));
+            let published = timeout(self.bus.settings.silent_max, self.link.publish(events));
+            let late = self.bus.late();
+            let or_late = move |published: Result<Published, _>| published.unwrap_or((Vec::new(), Err(late)));
+            self.publishing.push_back(Box::pin(published.map(or_late)));
         }
         if self.errands.is_none() {
             let asked = state.take_errands(ERRANDS_AT_ONCE);
             if !asked.is_empty() {
                 let errands = asked.iter().map(|(errand, _)| errand.clone()).collect();
-                self.errands = Some((self.link.run(errands), asked));
+                self.errands = Some((self.bus.limited(self.link.run(errands)), asked));
             }
         }
         if self.ordering.is_none()
@@ -193,12 +203,12 @@ impl<'a> Run<'a> {
                 Order::Subscribe(rooms) => self.link.subscribe(rooms.clone()),
                 Order::Unsubscribe(rooms) => self.link.unsubscribe(rooms.clone()),
             };
-            self.ordering = Some((told, order));
+            self.ordering = Some((self.bus.limited(told), order));
         }
         if self.marking.is_none()
             && let Some(mark) = self.mark.take()
         {
-            self.marking = Some(self.link.mark(mark));
+            self.marking = Some(self.bus.limited(self.link.mark(mark)));
         }
     }
 
@@ -224,8 +234,10 @@ impl<'a> Run<'a> {
     }
 
     fn errands_done(&mut self, outcomes: Result<Vec<Outcome>, BrokerError>) -> Result<(), BrokerError> {
+        // If they have failed, they are done alone when this is dropped.
+        let outcomes = outcomes?;
         let asked = self.errands.take().map(|(_, asked)| asked).unwrap_or_default();
-        for ((_, answer), outcome) in asked.into_iter().zip(outcomes?) {
+        for ((_, answer), outcome) in asked.into_iter().zip(outcomes) {
             // Whoever asked may be gone.
             let _ = answer.send(outcome);
         }
@@ -236,8 +248,14 @@ impl<'a> Run<'a> {
         let order = self.ordering.take().map(|(_, order)| order);
         done?;
         if let Some(Order::Subscribe(rooms)) = order {
-            self.mark = Some(self.bus.lock().subscriptions().subscribed(&rooms));
+            self.mark = Some(self.bus.lock().subscriptions().subscribed(rooms));
         }
+        Ok(())
+    }
+
+    fn asked(&mut self, relayed: Result<Vec<Relayed>, BrokerError>) -> Result<(), BrokerError> {
+        let nodes = self.asking.take().map(|(_, nodes)| nodes).unwrap_or_default();
+        self.bus.lock().note_relayed_by(nodes, relayed?);
         Ok(())
     }
 
@@ -250,6 +268,13 @@ impl<'a> Run<'a> {
         }
         if self.mark.is_none() {
             self.mark = Some(self.bus.lock().subscriptions().next_mark());
+        }
+        if self.asking.is_none() {
+            let nodes = self.bus.lock().take_unsure();
+            if !nodes.is_empty() {
+                let relayed = self.link.relayed(nodes.clone());
+                self.asking = Some((self.bus.limited(relayed), nodes));
+            }
         }
         Ok(())
     }

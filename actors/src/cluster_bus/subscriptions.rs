@@ -36,83 +36,90 @@ enum Ask {
     Seat(Inlet, Vec<RoomName>, oneshot::Sender<u64>),
 }
 
-struct Want {
+/// How a room stands with the link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum OnLink {
+    /// The link does not hand it out.
+    Off,
+    /// The link was told to.
+    Asked,
+    /// It does, and with this mark the room becomes live.
+    Marked(u64),
+    Live,
+}
+
+struct Room {
     shards: Vec<ShardId>,
-    /// The mark with which it becomes live: none yet where the link has not answered. `Some(0)`: it is live.
-    mark: Option<u64>,
+    link: OnLink,
 }
 
 /// See the module's description.
 #[derive(Default)]
 pub(super) struct Subscriptions {
     seats: BTreeMap<ShardId, Seat>,
-    wanted: HashMap<RoomName, Want>,
+    /// Rooms that somebody wants, or that the link hands out.
+    rooms: HashMap<RoomName, Room>,
     asks: Vec<Ask>,
-    orders: VecDeque<(bool, RoomName)>,
+    /// Rooms of which the link may have to be told something. It is looked at how they stand when it is their turn, so
+    /// whoever comes and goes costs nothing.
+    changed: VecDeque<RoomName>,
+    /// Marks that are on their way, and the rooms that become live with them.
+    marking: VecDeque<(u64, Vec<RoomName>)>,
     /// Marks that were set.
     marks: u64,
     /// Whether there is a link.
     is_up: bool,
 }
 
-/// Of a room that is live.
-const LIVE: Option<u64> = Some(0);
-
 impl Subscriptions {
     fn want(&mut self, shard: ShardId, rooms: &[RoomName]) {
-        for room in rooms {
-            let is_up = self.is_up;
-            let orders = &mut self.orders;
-            let want = self.wanted.entry(room.clone()).or_insert_with(|| {
-                if is_up {
-                    orders.push_back((true, room.clone()));
-                }
-                Want {
-                    shards: Vec::new(),
-                    mark: None,
-                }
+        for name in rooms {
+            let room = self.rooms.entry(name.clone()).or_insert_with(|| Room {
+                shards: Vec::new(),
+                link: OnLink::Off,
             });
-            if !want.shards.contains(&shard) {
-                want.shards.push(shard);
+            if !room.shards.contains(&shard) {
+                room.shards.push(shard);
+            }
+            if self.is_up && room.link == OnLink::Off {
+                self.changed.push_back(name.clone());
             }
         }
     }
 
     fn unwant(&mut self, shard: ShardId, rooms: &[RoomName]) {
-        for room in rooms {
-            if let Some(want) = self.wanted.get_mut(room) {
-                want.shards.retain(|other| *other != shard);
-                if want.shards.is_empty() {
-                    self.give_up(room);
+        for name in rooms {
+            let Some(room) = self.rooms.get_mut(name) else {
+                continue;
+            };
+            room.shards.retain(|other| *other != shard);
+            if room.shards.is_empty() {
+                if room.link == OnLink::Off {
+                    self.rooms.remove(name);
+                } else {
+                    self.changed.push_back(name.clone());
                 }
             }
         }
     }
 
-    fn give_up(&mut self, room: &RoomName) {
-        self.wanted.remove(room);
-        if self.is_up {
-            self.orders.push_back((false, room.clone()));
-        }
-    }
-
-    fn unwant_all(&mut self, shard: ShardId, but: &[RoomName]) {
-        let mut gone = Vec::new();
-        for (room, want) in &mut self.wanted {
-            if !but.contains(room) {
-                want.shards.retain(|other| *other != shard);
-                if want.shards.is_empty() {
-                    gone.push(room.clone());
-                }
-            }
-        }
-        gone.iter().for_each(|room| self.give_up(room));
+    /// A shard wants no other rooms than these, which are sorted.
+    fn unwant_others(&mut self, shard: ShardId, but: &[RoomName]) {
+        let is_other = |name: &RoomName| but.binary_search(name).is_err();
+        let others = self
+            .rooms
+            .iter()
+            .filter(|(name, room)| room.shards.contains(&shard) && is_other(name));
+        let mut others: Vec<RoomName> = others.map(|(name, _)| name.clone()).collect();
+        others.sort_unstable();
+        self.unwant(shard, &others);
     }
 
     fn are_live(&self, rooms: &[RoomName]) -> bool {
         // A room that is no longer wanted keeps nobody waiting.
-        let is_live = |room| self.wanted.get(room).is_none_or(|want| want.mark == LIVE);
-        !self.is_up || rooms.iter().all(is_live)
+        let is_live = |room: &Room| room.shards.is_empty() || room.link == OnLink::Live;
+        let mut rooms = rooms.iter();
+        !self.is_up || rooms.all(|name| self.rooms.get(name).is_none_or(is_live))
     }
 
     /// A shard is there, and wants exactly these rooms. It is told the number from which on all is handed over.
@@ -125,26 +132,15 @@ impl Subscriptions {
         });
         rooms.sort_unstable();
         self.want(shard, &rooms);
-        self.unwant_sorted(shard, &rooms);
+        self.unwant_others(shard, &rooms);
         self.asks.push(Ask::Seat(inlet, rooms, answer));
         self.settle(applied);
         answered
     }
 
-    /// The same as `unwant_all`, for many rooms.
-    fn unwant_sorted(&mut self, shard: ShardId, but: &[RoomName]) {
-        let is_other = |room: &RoomName| but.binary_search(room).is_err();
-        let others = self
-            .wanted
-            .iter()
-            .filter(|(room, want)| want.shards.contains(&shard) && is_other(room));
-        let others: Vec<RoomName> = others.map(|(room, _)| room.clone()).collect();
-        self.unwant(shard, &others);
-    }
-
     pub fn detach(&mut self, shard: ShardId) {
         self.seats.remove(&shard);
-        self.unwant_all(shard, &[]);
+        self.unwant_others(shard, &[]);
     }
 
     pub fn subscribe(&mut self, shard: ShardId, rooms: &[RoomName], applied: u64) {
@@ -194,14 +190,43 @@ impl Subscriptions {
         self.asks = left;
     }
 
-    /// The next thing to tell the link, at most so many rooms at once.
-    pub fn next_order(&mut self, rooms_max: usize) -> Option<Order> {
-        let (subscribes, first) = self.orders.pop_front()?;
-        let mut rooms = vec![first];
-        while rooms.len() < rooms_max && self.orders.front().is_some_and(|(next, _)| *next == subscribes) {
-            rooms.extend(self.orders.pop_front().map(|(_, room)| room));
+    /// Whether the link is to be told to hand out a room, or not to; `None` where it stands as it should.
+    fn order_for(&self, name: &RoomName) -> Option<bool> {
+        let room = self.rooms.get(name)?;
+        match (room.shards.is_empty(), room.link) {
+            (false, OnLink::Off) => Some(true),
+            (true, OnLink::Asked | OnLink::Marked(_) | OnLink::Live) => Some(false),
+            _ => None,
         }
-        Some(if subscribes {
+    }
+
+    /// The next thing to tell the link, at most so many rooms at once. To be asked once it has done the one before.
+    pub fn next_order(&mut self, rooms_max: usize) -> Option<Order> {
+        let (mut subscribes, mut rooms) = (None, Vec::new());
+        while rooms.len() < rooms_max
+            && let Some(name) = self.changed.front()
+        {
+            let order = self.order_for(name);
+            if order.is_some() && subscribes.is_some() && order != subscribes {
+                break;
+            }
+            let Some(name) = self.changed.pop_front() else {
+                break;
+            };
+            match order {
+                Some(true) => {
+                    if let Some(room) = self.rooms.get_mut(&name) {
+                        room.link = OnLink::Asked;
+                    }
+                }
+                // Nobody wants it, and once this is done the link has nothing of it.
+                Some(false) => drop(self.rooms.remove(&name)),
+                None => continue,
+            }
+            subscribes = order;
+            rooms.push(name);
+        }
+        Some(if subscribes? {
             Order::Subscribe(rooms)
         } else {
             Order::Unsubscribe(rooms)
@@ -209,15 +234,16 @@ impl Subscriptions {
     }
 
     /// The link hands out these rooms. Returns the mark to be set.
-    pub fn subscribed(&mut self, rooms: &[RoomName]) -> u64 {
+    pub fn subscribed(&mut self, rooms: Vec<RoomName>) -> u64 {
         self.marks += 1;
-        for room in rooms {
-            if let Some(want) = self.wanted.get_mut(room)
-                && want.mark.is_none()
+        for name in &rooms {
+            if let Some(room) = self.rooms.get_mut(name)
+                && room.link == OnLink::Asked
             {
-                want.mark = Some(self.marks);
+                room.link = OnLink::Marked(self.marks);
             }
         }
+        self.marking.push_back((self.marks, rooms));
         self.marks
     }
 
@@ -230,10 +256,14 @@ impl Subscriptions {
     /// A mark has come.
     pub fn marked(&mut self, number: u64, applied: u64) {
         let mut news = false;
-        for want in self.wanted.values_mut() {
-            if want.mark.is_some_and(|mark| mark != 0 && mark <= number) {
-                want.mark = LIVE;
-                news = true;
+        while let Some((mark, rooms)) = self.marking.pop_front_if(|(mark, _)| *mark <= number) {
+            for name in &rooms {
+                if let Some(room) = self.rooms.get_mut(name)
+                    && room.link == OnLink::Marked(mark)
+                {
+                    room.link = OnLink::Live;
+                    news = true;
+                }
             }
         }
         if news {
@@ -243,25 +273,26 @@ impl Subscriptions {
 
     /// Every room that is wanted, to be told to a new link.
     pub fn all_rooms(&self) -> Vec<RoomName> {
-        self.wanted.keys().cloned().collect()
+        let mut all: Vec<RoomName> = self.rooms.keys().cloned().collect();
+        all.sort_unstable();
+        all
     }
 
     /// There is a link, and it hands out these rooms: every shard is to attach.
     pub fn go_up(&mut self, rooms: &[RoomName]) {
         self.is_up = true;
-        self.orders.clear();
-        let live: std::collections::HashSet<&RoomName> = rooms.iter().collect();
-        for (room, want) in &mut self.wanted {
-            if live.contains(room) {
-                want.mark = LIVE;
-            } else {
-                want.mark = None;
-                self.orders.push_back((true, room.clone()));
-            }
+        for name in rooms {
+            let shards = Vec::new();
+            let link = OnLink::Live;
+            let room = self.rooms.entry(name.clone());
+            room.or_insert(Room { shards, link }).link = link;
         }
-        // Nobody wants these any more.
-        let gone = rooms.iter().filter(|room| !self.wanted.contains_key(*room));
-        self.orders.extend(gone.map(|room| (false, room.clone())));
+        // Some are wanted only since the link was told, and others no longer.
+        self.changed = self.all_rooms().into();
+        self.changed.retain(|name| {
+            let room = self.rooms.get(name);
+            room.is_some_and(|room| room.shards.is_empty() || room.link == OnLink::Off)
+        });
         for seat in self.seats.values_mut() {
             seat.is_live = false;
             seat.inlet.hand_over(FromBus::AttachAgain);
@@ -271,11 +302,16 @@ impl Subscriptions {
     /// There is no link any more: who waits for it goes on without.
     pub fn go_down(&mut self, applied: u64) {
         self.is_up = false;
-        self.orders.clear();
-        self.wanted.values_mut().for_each(|want| want.mark = None);
+        self.changed.clear();
+        self.marking.clear();
+        self.rooms.retain(|_, room| {
+            room.link = OnLink::Off;
+            !room.shards.is_empty()
+        });
         for seat in self.seats.values_mut() {
+            let upto = seat.is_live.then_some(applied);
             seat.is_live = false;
-            seat.inlet.hand_over(FromBus::BrokerAway);
+            seat.inlet.hand_over(FromBus::BrokerAway { upto });
         }
         self.settle(applied);
     }
@@ -285,10 +321,10 @@ impl Subscriptions {
         let is_local = event.local_from.is_some();
         let mut given: Vec<ShardId> = Vec::new();
         for place in &event.places {
-            let Some(want) = self.wanted.get(&place.room) else {
+            let Some(room) = self.rooms.get(&place.room) else {
                 continue;
             };
-            for shard in &want.shards {
+            for shard in &room.shards {
                 if event.places.len() > 1 {
                     if given.contains(shard) {
                         continue;
@@ -311,3 +347,7 @@ impl Subscriptions {
             .for_each(|seat| seat.inlet.hand_over(message.clone()));
     }
 }
+
+#[cfg(test)]
+#[path = "subscriptions_tests.rs"]
+mod tests;

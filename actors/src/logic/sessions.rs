@@ -14,13 +14,16 @@ pub struct SessionRecord {
     pub id: SessionId,
     /// Who it is: nobody else may come back to it.
     pub subject: Option<Arc<str>>,
-    /// How often it has come back. What an older one writes is refused.
+    /// It grows whenever the client comes back. What an older one writes is refused.
     pub generation: u32,
     /// The life of the bus to which the numbers belong.
     pub life: Life,
     /// Its rooms, each with the sequence at which it joined: nothing from before is for it.
     pub rooms: Vec<(RoomName, u64)>,
 }
+
+/// From one generation to the next where all nodes know of it: those in between are for a node that cannot reach the broker.
+pub const GENERATIONS: u32 = 256;
 
 /// What remembering a client costs beside its rooms, bytes, about.
 const RECORD_BYTES: usize = 2 * size_of::<SessionRecord>();
@@ -105,14 +108,44 @@ impl Sessions {
 
     /// A client has come back: where it was, as its next generation. `None` where nobody was, too long ago, or somebody else.
     pub fn claim(&mut self, secret: Secret, subject: Option<&str>, now_ms: i64) -> Option<SessionRecord> {
+        self.claim_as(secret, subject, now_ms, |generation| {
+            (generation / GENERATIONS + 1).checked_mul(GENERATIONS)
+        })
+    }
+
+    /// The same while the broker is away, which may have given the client's place to somebody else by now: that one is of
+    /// a later generation then.
+    pub fn claim_alone(
+        &mut self,
+        secret: Secret,
+        subject: Option<&str>,
+        now_ms: i64,
+    ) -> Option<SessionRecord> {
+        self.claim_as(secret, subject, now_ms, |generation| {
+            Some(generation + 1).filter(|next| next % GENERATIONS != 0)
+        })
+    }
+
+    fn claim_as(
+        &mut self,
+        secret: Secret,
+        subject: Option<&str>,
+        now_ms: i64,
+        next: impl Fn(u32) -> Option<u32>,
+    ) -> Option<SessionRecord> {
         let kept = self.records.get_mut(&secret)?;
         let is_late = |gone_ms: i64| now_ms - gone_ms > self.limits.kept_ms;
         if kept.gone_ms.is_some_and(is_late) || kept.record.subject.as_deref() != subject {
             return None;
         }
+        kept.record.generation = next(kept.record.generation)?;
         self.gone -= usize::from(kept.gone_ms.take().is_some());
-        kept.record.generation += 1;
         Some(kept.record.clone())
+    }
+
+    /// Where a client is, or was.
+    pub fn get(&self, secret: Secret) -> Option<&SessionRecord> {
+        self.records.get(&secret).map(|kept| &kept.record)
     }
 
     /// The connection of this generation is over, perhaps for good.
@@ -197,7 +230,7 @@ mod tests {
         let mut sessions = sessions();
         sessions.part(ME, 0, false, 1_000);
         let back = sessions.claim(ME, Some("ada"), 1_100);
-        assert_eq!(back.map(|record| record.generation), Some(1));
+        assert_eq!(back.map(|record| record.generation), Some(GENERATIONS));
     }
 
     #[test]
@@ -213,6 +246,24 @@ mod tests {
     }
 
     #[test]
+    fn what_a_node_decides_alone_is_older_than_what_all_know_of() {
+        let mut alone = sessions();
+        let mut shared = sessions();
+        let mut claim = || {
+            alone
+                .claim_alone(ME, Some("ada"), 0)
+                .map(|record| record.generation)
+        };
+        assert_eq!((claim(), claim()), (Some(1), Some(2)));
+        assert!(shared.keep(ME, record(2)));
+        let claimed = shared.claim(ME, Some("ada"), 0);
+        assert_eq!(claimed.map(|record| record.generation), Some(GENERATIONS));
+        assert!(!shared.keep(ME, record(3)));
+        let last = std::iter::repeat_with(claim).take_while(Option::is_some).last();
+        assert_eq!(last, Some(Some(GENERATIONS - 1)));
+    }
+
+    #[test]
     fn an_old_connection_neither_writes_nor_ends_what_was_taken_over() {
         let mut sessions = sessions();
         assert!(sessions.claim(ME, Some("ada"), 0).is_some());
@@ -220,11 +271,11 @@ mod tests {
         sessions.part(ME, 0, true, 0);
         assert_eq!(sessions.len(), 1);
         let without_rooms = sessions.bytes();
-        let mut in_a_room = record(1);
+        let mut in_a_room = record(GENERATIONS);
         in_a_room.rooms = vec![(RoomName::parse("a", 1).unwrap(), 0)];
         assert!(sessions.keep(ME, in_a_room));
         assert!(sessions.bytes() > without_rooms);
-        sessions.part(ME, 1, true, 0);
+        sessions.part(ME, GENERATIONS, true, 0);
         assert!(sessions.is_empty() && sessions.bytes() == 0);
     }
 

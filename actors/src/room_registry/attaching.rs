@@ -99,8 +99,8 @@ impl<W: Wire> RoomRegistry<W> {
 
     pub(super) fn attached(&mut self, rooms: &[RoomName], head: u64, ctx: &mut Context<Self>) {
         let life = self.deps.neighbours.bus.life();
-        if self.begins_first_life(life) {
-            self.adopt(life, head);
+        if self.begins_first_life(life) && head == 0 {
+            self.adopt(life);
         } else if self.deps.life.replace(life).is_some_and(|before| before != life) {
             self.new_life();
             // Events of the new life that came before it was known were passed over.

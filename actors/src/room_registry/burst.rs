@@ -43,12 +43,13 @@ impl<W: Wire> RoomRegistry<W> {
     /// The bus hands over an event.
     pub(super) fn take_in(&mut self, event: Arc<Event>, ctx: &mut Context<Self>) {
         let settings = &self.deps.settings;
-        let is_throttled = settings.rules.of(&event).is_some();
+        // Those of an outage are given one by one: each is noted as seen.
+        let is_alone = settings.rules.of(&event).is_some() || event.local_from.is_some();
         let bytes_max = JOINED_BYTES.min(settings.outbox_bytes / PART_OF_OUTBOX);
-        if is_throttled || !self.state.burst.takes(&event, bytes_max) {
+        if is_alone || !self.state.burst.takes(&event, bytes_max) {
             self.give_out(ctx);
         }
-        if is_throttled {
+        if is_alone {
             self.fan_out(&event, ctx);
         } else {
             let burst = &mut self.state.burst;

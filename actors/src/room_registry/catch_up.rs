@@ -144,7 +144,7 @@ impl<W: Wire> RoomRegistry<W> {
     ) -> bool {
         // The bus is away: the shard is attached again when it is back, and the sweep tries again anyway.
         let Ok(page) = page else {
-            self.promise(peer);
+            self.promise(peer, ctx);
             return false;
         };
         if let Some(session) = &peer.caller {
@@ -154,7 +154,7 @@ impl<W: Wire> RoomRegistry<W> {
             self.cannot_restore(peer, page.head, ctx);
             return false;
         }
-        let is_told = self.say_how(peer, page);
+        let is_told = self.say_how(peer, page, ctx);
         if !is_told || !self.take_page(peer, page, ctx) {
             if let Line::Watcher(_) = peer.line {
                 self.feed_soon(peer, ctx);
@@ -182,7 +182,7 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Says whether the history reaches back to where the connection is, if it was not said yet or has changed.
     /// Returns whether the connection may go on.
-    fn say_how(&self, peer: &Rc<Peer<W>>, page: &Page) -> bool {
+    fn say_how(&mut self, peer: &Rc<Peer<W>>, page: &Page, ctx: &mut Context<Self>) -> bool {
         let (told, is_whole) = match &mut *peer.catch_up.borrow_mut() {
             Some(catch_up) => {
                 // Nobody has what the bus has never numbered.
@@ -210,6 +210,9 @@ impl<W: Wire> RoomRegistry<W> {
                 // No history has this: it will be found incomplete again.
                 catch_up.firsts = vec![u64::MAX];
             }
+        }
+        if is_told {
+            self.go_on_alone(peer, ctx);
         }
         is_told
     }
@@ -352,7 +355,10 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn new_life(&mut self) {
         self.state.applied = 0;
         for peer in self.deps.hub.all() {
+            let is_nowhere = peer.rooms.borrow().is_empty() && peer.pending.borrow().is_empty();
             match &peer.line {
+                // It has missed nothing.
+                _ if is_nowhere => peer.upto.set(0),
                 Line::Watcher(_) => {
                     peer.upto.set(0);
                     *peer.catch_up.borrow_mut() = Some(Box::new(CatchUp {

@@ -27,6 +27,10 @@ impl<W: Wire> RoomRegistry<W> {
             }
             return;
         }
+        if event.local_from.is_some() && !self.is_attached() {
+            // One before it may have been lost. All of them are given when the shard is attached.
+            return;
+        }
         let now_ms = self.now_ms();
         let settings = self.deps.settings.clone();
         let rule = settings.rules.of(event);

@@ -5,7 +5,7 @@ use crate::{
     logic::{
         event::{Event, Place, Receipt},
         fault::{Code, Fault},
-        position::Position,
+        position::{Life, Position},
         presence::Card,
         protocol::{self, Answer, Protocol, Rooms},
         room_name::RoomName,
@@ -181,7 +181,8 @@ impl<W: Wire> RoomRegistry<W> {
 
     fn complete(&mut self, peer: &Rc<Peer<W>>, join: PendingJoin, ctx: &mut Context<Self>) {
         let resumes = join.since.is_some();
-        if peer.rooms.borrow().is_empty() && !resumes {
+        let is_first = peer.rooms.borrow().is_empty();
+        if is_first && !resumes {
             // Who is nowhere has missed nothing.
             self.go_live(peer, self.state.applied);
         }
@@ -206,7 +207,7 @@ impl<W: Wire> RoomRegistry<W> {
         if !peer.is(LAGGING) {
             peer.upto.set(peer.upto.get().max(joined_at));
         }
-        self.begin_in_outage(peer);
+        self.begin_in_outage(peer, is_first);
         if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
             // What was read so far was read without these rooms.
             catch_up.after = catch_up.after.min(joined_at);
@@ -237,11 +238,14 @@ impl<W: Wire> RoomRegistry<W> {
         } else {
             // Of another life nothing is left, and nothing of this one has been seen: all that is kept is new.
             catch_up.firsts = vec![u64::MAX];
+            if since.life == Life::NONE {
+                // It was on a node that did not know the life, and what it had before that, nobody knows: so it begins here.
+                (catch_up.base, catch_up.after) = (self.state.applied, self.state.applied);
+            }
         }
         catch_up.told = Some(join);
-        if known {
-            *peer.seen.borrow_mut() = since.seen.into();
-        }
+        // What nodes gave out by themselves they have counted by themselves, whatever life that was in.
+        *peer.seen.borrow_mut() = since.seen.into();
         peer.upto.set(catch_up.base);
         *peer.catch_up.borrow_mut() = Some(Box::new(catch_up));
         peer.set(LAGGING | PERSONAL);

@@ -112,8 +112,8 @@ struct Deps<W: Wire> {
     writes: u64,
     /// Its clients were told that the broker is away.
     told_away: bool,
-    /// What this shard has given out while the broker is away.
-    local: Option<crate::logic::position::Seen>,
+    /// What this shard has given out while the broker is away, and the last number before.
+    local: Option<(u64, crate::logic::position::Seen)>,
     /// Where JavaScript servers have put clients.
     side: crate::logic::js_cluster::SideRooms,
 }
@@ -282,7 +282,7 @@ impl<W: Wire> Handler<FromBus> for RoomRegistry<W> {
                 self.confirmed(&rooms, at, ctx);
             }
             FromBus::Subscribed { .. } => {}
-            FromBus::BrokerAway => self.broker_away(),
+            FromBus::BrokerAway { upto } => self.broker_away(upto),
             FromBus::AttachAgain => self.broker_back(ctx),
             FromBus::TakenOver { id, generation } => self.taken_over(id, generation),
         }

@@ -203,15 +203,32 @@ impl<W: Wire> RoomRegistry<W> {
         self.heed(peer, bus.keep_session(ticket.secret, record), ctx);
     }
 
-    /// Where a client is.
+    /// Where a client is, and where it will be by the join that is next, once that is being written down: whatever is
+    /// written meanwhile must not take that back.
     fn record_of(&self, peer: &Peer<W>, ticket: Ticket) -> SessionRecord {
         let card = peer.card();
+        let mut rooms = rooms_of(peer);
+        if let Some(Pending::Join(join)) = peer.pending.borrow().front().map(|next| &**next)
+            && join.restoring.is_none()
+            && join.written != Written::No
+        {
+            // As `complete` will have it, if not a little earlier.
+            let joined_at = match peer.rooms.borrow().is_empty() {
+                true => peer.upto.get().max(self.state.applied),
+                false => self.position(peer).seq,
+            };
+            for room in &join.rooms {
+                if !rooms.iter().any(|(has, _)| has == room) {
+                    rooms.push((room.clone(), joined_at));
+                }
+            }
+        }
         SessionRecord {
             id: card.id,
             subject: card.subject.clone(),
             generation: ticket.generation,
             life: self.deps.life.unwrap_or_else(|| self.deps.neighbours.bus.life()),
-            rooms: rooms_of(peer),
+            rooms,
         }
     }
 
@@ -221,22 +238,11 @@ impl<W: Wire> RoomRegistry<W> {
         let Some(ticket) = peer.ticket.get() else {
             return true;
         };
-        let mut record = self.record_of(peer, ticket);
-        // As `complete` will have it, if not a little earlier.
-        let joined_at = match peer.rooms.borrow().is_empty() {
-            true => peer.upto.get().max(self.state.applied),
-            false => self.position(peer).seq,
-        };
         let writing = match peer.pending.borrow_mut().front_mut().map(|next| &mut **next) {
             Some(Pending::Join(join)) => match join.written {
                 Written::Done => return true,
                 Written::Begun(_) => return false,
                 Written::No => {
-                    for room in &join.rooms {
-                        if !record.rooms.iter().any(|(has, _)| has == room) {
-                            record.rooms.push((room.clone(), joined_at));
-                        }
-                    }
                     self.deps.writes += 1;
                     join.written = Written::Begun(self.deps.writes);
                     join.written
@@ -244,6 +250,7 @@ impl<W: Wire> RoomRegistry<W> {
             },
             _ => return true,
         };
+        let record = self.record_of(peer, ticket);
         let kept = self.deps.neighbours.bus.keep_session(ticket.secret, record);
         match poll_once(kept) {
             Ok(kept) => self.written(peer, writing, &kept),

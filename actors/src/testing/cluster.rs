@@ -2,10 +2,10 @@
 
 use super::{
     memory_broker::{Door, MemoryBroker},
-    universe::{Node, Plan, next_id, virtual_clock},
+    universe::{Node, Plan, Shard, next_id, virtual_clock},
 };
 use crate::{
-    broker::NodeCard,
+    broker::{NodeCard, NodeKey},
     cluster_bus::{ClusterBus, OnOutage, Settings},
     logic::{event::NodeTag, position::Life, sessions},
     ports::WallClock,
@@ -22,6 +22,7 @@ pub struct Cluster {
     pub buses: Vec<Arc<ClusterBus>>,
     plan: Plan,
     on_outage: OnOutage,
+    outbox_bytes: usize,
     clock: WallClock,
     /// Nodes that were killed: nobody hears them, but their tasks run on in this thread.
     buried: Vec<Node>,
@@ -30,6 +31,11 @@ pub struct Cluster {
 impl Cluster {
     /// Nodes as planned; the broker takes `answers_after` for an answer. To be called on virtual time.
     pub fn new(plan: Plan, on_outage: OnOutage) -> Self {
+        Self::with_outbox(plan, on_outage, 1 << 20)
+    }
+
+    /// The same, where so many bytes may wait in each node's outbox.
+    pub fn with_outbox(plan: Plan, on_outage: OnOutage, outbox_bytes: usize) -> Self {
         let clock = virtual_clock();
         let kept = sessions::Limits::default();
         let broker = MemoryBroker::new(plan.limits.clone(), kept, plan.answers_after, clock.clone());
@@ -39,6 +45,7 @@ impl Cluster {
             buses: Vec::new(),
             plan,
             on_outage,
+            outbox_bytes,
             clock,
             buried: Vec::new(),
         };
@@ -52,18 +59,20 @@ impl Cluster {
 
     fn node(&self, n: u32) -> (Arc<ClusterBus>, Node) {
         let settings = Settings {
-            tag: NodeTag::from_random(next_id()),
-            fresh: Life::from_random(next_id()),
+            // All of the same length, whatever ran before.
+            tag: NodeTag::from_random(1 << 39 | next_id()),
+            fresh: Life::from_random(1 << 39 | next_id()),
             card: NodeCard {
                 name: format!("node-{n}"),
                 advertise: None,
                 version: String::new(),
                 started_ms: (self.clock)(),
                 connections: 0,
+                key: NodeKey::default(),
             },
             sessions: sessions::Limits::default(),
             on_outage: self.on_outage,
-            outbox_bytes: 1 << 20,
+            outbox_bytes: self.outbox_bytes,
             mark_every: Duration::from_secs(1),
             silent_max: Duration::from_secs(3),
             beat_every: Duration::from_secs(3),
@@ -71,6 +80,11 @@ impl Cluster {
         let bus = ClusterBus::new(Arc::new(Door(self.broker.clone())), settings, self.clock.clone());
         let node = Node::new(n, &self.plan, bus.clone(), &self.clock);
         (bus, node)
+    }
+
+    /// A shard of a node.
+    pub fn shard(&self, node: usize, shard: usize) -> &Shard {
+        &self.nodes[node].shards[shard]
     }
 
     /// A node is killed, and started anew with nothing: its clients hear that their connections are over.

@@ -2,7 +2,10 @@
 //! and come back with all it had, with less, or with nothing.
 
 use crate::{
-    broker::{Arrival, Broker, BrokerError, Errand, Hello, Link, NodeCard, NodeRow, Opened, Outcome, Placed},
+    broker::{
+        Arrival, Broker, BrokerError, Errand, Hello, Link, NodeCard, NodeRow, Opened, Outcome, Placed,
+        Relayed,
+    },
     logic::{
         bus_log::{BusLog, Limits, Page, Published, Query},
         cluster::told::Told,
@@ -40,6 +43,9 @@ pub enum Mood {
     Full,
 }
 
+/// A node that was not heard of for so long is in no room, milliseconds.
+const DEAD_MS: i64 = 30_000;
+
 /// Numbers leap by so much when a broker has been replaced.
 const LEAP: u64 = 1 << 32;
 
@@ -56,7 +62,8 @@ pub struct MemoryBroker {
 struct Data {
     log: BusLog,
     sessions: Sessions,
-    sent: BTreeMap<NodeTag, u64>,
+    /// What each node has relayed.
+    sent: BTreeMap<NodeTag, Relayed>,
     /// What is known of the era before this one: its last number here, the highest that anybody knew, and where this one
     /// begins. Of those before that, nothing is whole below `dead`.
     last: u64,
@@ -77,6 +84,7 @@ struct Server {
     lines: Vec<Line>,
     links: u64,
     dead: BTreeSet<NodeTag>,
+    shut_out: BTreeSet<NodeTag>,
     accepted: Vec<(u64, Draft)>,
 }
 
@@ -86,6 +94,10 @@ struct Line {
     tag: NodeTag,
     rooms: BTreeSet<RoomName>,
     out: mpsc::UnboundedSender<(Instant, Arrival)>,
+    /// It has taken something without doing it: nothing that comes later is done either.
+    is_stalled: bool,
+    /// It has refused something: nothing that is to be kept is taken any more.
+    has_refused: bool,
 }
 
 /// What a broker has when it comes back.
@@ -113,6 +125,7 @@ impl MemoryBroker {
             lines: Vec::new(),
             links: 0,
             dead: BTreeSet::new(),
+            shut_out: BTreeSet::new(),
             accepted: Vec::new(),
         };
         Arc::new(Self {
@@ -149,6 +162,17 @@ impl MemoryBroker {
     pub fn bury(&self, tag: NodeTag) {
         self.cut_off(tag);
         self.lock().dead.insert(tag);
+    }
+
+    /// A node does not get in, or it does again.
+    pub fn shut_out(&self, tag: NodeTag, is_out: bool) {
+        self.cut_off(tag);
+        let mut server = self.lock();
+        if is_out {
+            server.shut_out.insert(tag);
+        } else {
+            server.shut_out.remove(&tag);
+        }
     }
 
     /// Writes down what it has, for [`Has::Saved`].
@@ -189,15 +213,16 @@ impl Server {
     fn open(&mut self, hello: Hello) -> (Life, u64) {
         let (limits, kept, replaced) = (self.limits.clone(), self.kept, self.replaced);
         self.replaced = false;
+        let existed = self.data.is_some();
         let data = self.data.get_or_insert_with(|| {
             let life = match hello.life {
                 Life::NONE => hello.fresh,
                 life => life,
             };
-            let base = if hello.known > 0 {
-                era_after(hello.known)
-            } else {
-                0
+            // Who knows a life may not be the one who knows most of it.
+            let base = match hello.life {
+                Life::NONE => 0,
+                _ => era_after(hello.known),
             };
             let mut log = BusLog::new(life, limits);
             log.leap(base);
@@ -216,7 +241,9 @@ impl Server {
         } else {
             0
         };
-        if replaced && data.log.head() > 0 && data.base <= data.log.head().min(known.max(1)) {
+        // Numbers that somebody knows and that it does not are never given out again.
+        let is_older = known > data.log.head();
+        if (replaced && existed) || is_older {
             if data.lost > data.last {
                 data.dead = data.base;
             }
@@ -224,6 +251,10 @@ impl Server {
             data.lost = 0;
             data.base = era_after(data.last.max(known));
             data.log.leap(data.base);
+            if !replaced || !existed {
+                // Its numbers since then are those of another era as well.
+                data.dead = data.base;
+            }
         }
         if known < data.base && known > data.last {
             data.lost = data.lost.max(known);
@@ -254,7 +285,10 @@ impl Broker for Door {
             if broker.lock().dead.contains(&hello.tag) {
                 return pending().await;
             }
-            let mood = *broker.mood.borrow();
+            let mut mood = *broker.mood.borrow();
+            if broker.lock().shut_out.contains(&hello.tag) {
+                mood = Mood::Away;
+            }
             match mood {
                 Mood::Well => {}
                 Mood::Away => return Err(BrokerError::Away("nobody there".into())),
@@ -271,16 +305,24 @@ impl Broker for Door {
                     tag: hello.tag,
                     rooms: BTreeSet::new(),
                     out,
+                    is_stalled: false,
+                    has_refused: false,
                 });
                 (number, server.open(hello))
             };
             let mood = broker.mood.subscribe();
-            let arrivals = stream::unfold((arrivals, mood), |(mut arrivals, mut mood)| async move {
-                let (at, arrival) = arrivals.recv().await?;
-                sleep_until(at).await;
-                let _ = mood.wait_for(|mood| *mood != Mood::Deaf).await;
-                Some((arrival, (arrivals, mood)))
-            });
+            let server = broker.clone();
+            let arrivals = stream::unfold(
+                (arrivals, mood, server),
+                move |(mut arrivals, mut mood, server)| async move {
+                    let (at, arrival) = arrivals.recv().await?;
+                    sleep_until(at).await;
+                    let _ = mood.wait_for(|mood| *mood != Mood::Deaf).await;
+                    // What was on its way over a link that was cut is lost.
+                    MemoryLink::own(&mut server.lock(), number)?;
+                    Some((arrival, (arrivals, mood, server)))
+                },
+            );
             let tag = hello.tag;
             Ok(Opened {
                 link: Arc::new(MemoryLink { broker, number, tag }),
@@ -308,14 +350,19 @@ impl MemoryLink {
         let (broker, number) = (self.broker.clone(), self.number);
         let mood = *broker.mood.borrow();
         let cut = || Err(BrokerError::Away("the link is cut".into()));
-        let done = match mood {
-            Mood::Deaf => return Box::pin(pending()),
-            Mood::Full if keeps => Err(BrokerError::Refuses("full".into())),
-            _ => {
-                let mut server = broker.lock();
-                match server.lines.iter().any(|line| line.number == number) {
-                    true => what(&mut server, Instant::now() + broker.takes),
-                    false => cut(),
+        let at = Instant::now() + broker.takes;
+        let done = {
+            let mut server = broker.lock();
+            match Self::own(&mut server, number) {
+                None => cut(),
+                Some(line) => {
+                    line.is_stalled |= mood == Mood::Deaf;
+                    line.has_refused |= mood == Mood::Full && keeps;
+                    match (line.is_stalled, line.has_refused && keeps) {
+                        (true, _) => return Box::pin(pending()),
+                        (false, true) => Err(BrokerError::Refuses("full".into())),
+                        (false, false) => what(&mut server, at),
+                    }
                 }
             }
         };
@@ -337,11 +384,14 @@ impl MemoryLink {
     ) -> Result<Placed, BrokerError> {
         let data = server.data()?;
         let sent = data.sent.entry(origin.node).or_default();
-        if origin.count <= *sent {
+        if origin.count <= sent.count {
             return Ok(Placed::Already);
         }
-        *sent = origin.count;
         let published = data.log.publish_from((*draft).clone(), Some(origin), |_| true);
+        *sent = Relayed {
+            count: origin.count,
+            seq: data.log.head(),
+        };
         Ok(match published {
             Published::New(event, receipt) => {
                 server.accepted.push((event.seq, (*draft).clone()));
@@ -410,6 +460,9 @@ impl MemoryLink {
                 Ok(Outcome::Done)
             }
             Errand::Tend => {
+                let nodes = &server.nodes;
+                let is_alive = |tag: &NodeTag| nodes.get(tag).is_none_or(|(_, at)| now_ms - at < DEAD_MS);
+                server.presence.retain(|tag, _| is_alive(tag));
                 let data = server.data()?;
                 data.log.tend(now_ms);
                 data.sessions.tend(now_ms);
@@ -493,6 +546,14 @@ impl Link for MemoryLink {
                 page.whole &= from >= data.dead && !is_lost;
             }
             Ok(page)
+        })
+    }
+
+    fn relayed(&self, nodes: Vec<NodeTag>) -> PortFuture<Result<Vec<Relayed>, BrokerError>> {
+        self.ask(false, |server, _| {
+            let sent = &server.data()?.sent;
+            let of = |node: &NodeTag| sent.get(node).copied().unwrap_or_default();
+            Ok(nodes.iter().map(of).collect())
         })
     }
 

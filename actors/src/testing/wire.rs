@@ -186,6 +186,16 @@ impl Client {
         messages
     }
 
+    /// Reads one frame, byte for byte; `null` if there is none.
+    pub fn read_one(&mut self) -> Value {
+        while self.unread() > 0 {
+            if let Some(frame) = self.read_at_most(1).pop() {
+                return frame;
+            }
+        }
+        Value::Null
+    }
+
     /// Reads all that is there.
     pub fn read(&mut self) -> Vec<Value> {
         self.read_at_most(usize::MAX)

@@ -1,9 +1,10 @@
 //! A link to the server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use deadpool_redis::Pool;
-use greenroom_actors::broker::{BrokerError, Errand, Link, NodeRow, Outcome, Placed};
+use greenroom_actors::broker::{BrokerError, Errand, Link, NodeRow, Outcome, Placed, Relayed};
 use greenroom_actors::logic::bus_log::{Page, Query};
 use greenroom_actors::logic::cluster::entry;
 use greenroom_actors::logic::event::{Draft, NodeTag, Origin, Receipt};
@@ -33,6 +34,8 @@ pub(super) struct RedisLink {
     pub sink: PubSubSink,
     pub readers: Pool,
     pub recent: Arc<Recent>,
+    /// The count of the last event that was sent.
+    pub sent: AtomicU64,
 }
 
 impl RedisLink {
@@ -51,6 +54,7 @@ impl RedisLink {
         cmd.arg(&*self.token)
             .arg(origin.node.to_string())
             .arg(origin.count)
+            .arg(self.sent.swap(origin.count, Ordering::Relaxed))
             .arg(settings.history_events)
             .arg(settings.history_ms)
             .arg(ids_ms)
@@ -178,6 +182,10 @@ impl Link for RedisLink {
         let (readers, life, recent) = (self.readers.clone(), self.life, self.recent.clone());
         let cmd = reading::read_command(&self.shared, &self.token, &query);
         Box::pin(async move { reading::page(reading::ask(&readers, &cmd).await?, &query, life, &recent) })
+    }
+
+    fn relayed(&self, nodes: Vec<NodeTag>) -> PortFuture<Result<Vec<Relayed>, BrokerError>> {
+        Box::pin(reading::relayed(self.shared.clone(), self.readers.clone(), nodes))
     }
 
     fn members(&self, room: RoomName) -> PortFuture<Result<Vec<Member>, BrokerError>> {

@@ -17,6 +17,7 @@ mod scripts;
 mod value;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use deadpool_redis::{Manager, Pool, Runtime};
@@ -145,6 +146,7 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
         sink,
         readers,
         recent,
+        sent: AtomicU64::new(0),
     };
     Ok(Opened {
         link: Arc::new(link),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use deadpool_redis::Pool;
-use greenroom_actors::broker::{BrokerError, NodeCard, NodeRow};
+use greenroom_actors::broker::{BrokerError, NodeCard, NodeRow, Relayed};
 use greenroom_actors::logic::bus_log::{Page, Query};
 use greenroom_actors::logic::cluster::record;
 use greenroom_actors::logic::event::{Event, NodeTag};
@@ -170,6 +170,39 @@ pub(super) async fn rooms(
         *found.entry(room).or_default() += count;
     }
     Ok(found.into_iter().take(limit).collect())
+}
+
+/// What nodes have relayed. The head is asked for behind that: so it is a number up to which all of it is.
+pub(super) async fn relayed(
+    shared: Arc<Shared>,
+    readers: Pool,
+    nodes: Vec<NodeTag>,
+) -> Result<Vec<Relayed>, BrokerError> {
+    let mut counts = redis::cmd("HMGET");
+    counts.arg(shared.keys.origins());
+    for node in &nodes {
+        counts.arg(node.to_string());
+    }
+    let counts = list(ask(&readers, &counts).await?)?;
+    let mut head = redis::cmd("HGET");
+    head.arg(shared.keys.meta()).arg("seq");
+    let seq = text(ask(&readers, &head).await?)?;
+    let seq = seq.parse().map_err(|_| unreadable("relayed"))?;
+    let count = |known: Value| match known {
+        Value::Nil => Ok(0),
+        known => {
+            let known = text(known)?;
+            let count = known.split('.').next().and_then(|count| count.parse().ok());
+            count.ok_or_else(|| unreadable("relayed"))
+        }
+    };
+    let relayed = |known| {
+        Ok(Relayed {
+            count: count(known)?,
+            seq,
+        })
+    };
+    counts.into_iter().map(relayed).collect()
 }
 
 /// The nodes.

@@ -120,7 +120,7 @@ async fn never_ends(node: &Process, slow: &Slow) {
 /// not come.
 #[tokio::test]
 async fn sessions_that_are_only_begun_are_given_up() {
-    let mut scene = Scene::set(&["http.body_timeout_ms=500", "socketio.connect_timeout_ms=500"]).await;
+    let mut scene = Scene::set(&["http.body_timeout_ms=2000", "socketio.connect_timeout_ms=2000"]).await;
     let attack = async |node: &Process| {
         let polls = (0..50).map(|_| async {
             let polling = Polling::open(&node.http).await;

@@ -261,9 +261,11 @@ impl Queue {
     }
 
     /// Takes out what has a newer value. A value for a room that the newer one is not for stays: its reader may leave the
-    /// newer one's rooms.
+    /// newer one's rooms. So does one of an outage, which is relayed later, when a numbered one comes: by their numbers it
+    /// may be the newer.
     pub(super) fn supersede(&mut self, newer: &Event) -> Vec<(u64, Arc<Event>)> {
         let is_for = |room: &RoomName| newer.places.iter().any(|place| place.room == *room);
-        self.drop_if(|event| event.places.iter().all(|place| is_for(&place.room)))
+        let is_older = |event: &Event| event.local_from.is_none() || newer.local_from.is_some();
+        self.drop_if(|event| is_older(event) && event.places.iter().all(|place| is_for(&place.room)))
     }
 }

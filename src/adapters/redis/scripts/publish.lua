@@ -1,24 +1,28 @@
 -- Numbers an event, keeps it, and hands it out.
 -- KEYS: meta, rooms, origins, the publisher's id (or meta), then a stream a room.
--- ARGV: token, node, count, events a room keeps, milliseconds they are kept, milliseconds an id is kept (0: it was not
--- chosen), digest, body, then a channel and a name for each room.
+-- ARGV: token, node, count, count of the event that the node has sent before over this link (0: none), events a room keeps,
+-- milliseconds they are kept, milliseconds an id is kept (0: it was not chosen), digest, body, then a channel and a name for
+-- each room.
 local meta = redis.call('HMGET', KEYS[1], 'token', 'floor')
 if meta[1] ~= ARGV[1] then return redis.error_reply('REPLACED another life or era') end
 local sent = redis.call('HGET', KEYS[3], ARGV[2])
-if sent and tonumber(string.match(sent, '^%d+')) >= tonumber(ARGV[3]) then return {'already'} end
-if ARGV[6] ~= '0' then
+sent = sent and tonumber(string.match(sent, '^%d+')) or 0
+if sent >= tonumber(ARGV[3]) then return {'already'} end
+-- The one before failed: were this one accepted, that one would be taken for accepted when it is sent again.
+if sent < tonumber(ARGV[4]) then return redis.error_reply('REPLACED the event before was not accepted') end
+if ARGV[7] ~= '0' then
   local known = redis.call('GET', KEYS[4])
   if known then
     redis.call('HSET', KEYS[3], ARGV[2], ARGV[3] .. '.0')
     local digest, offsets = string.match(known, '^(%S+) (.*)$')
-    if digest ~= ARGV[7] then return {'reused'} end
+    if digest ~= ARGV[8] then return {'reused'} end
     return {'repeated', offsets}
   end
 end
 local number = string.format('%.0f', redis.call('HINCRBY', KEYS[1], 'seq', 1))
 local rooms = #KEYS - 4
 local names = {}
-for i = 1, rooms do names[i] = ARGV[8 + 2 * i] end
+for i = 1, rooms do names[i] = ARGV[9 + 2 * i] end
 local known = redis.call('HMGET', KEYS[2], '', unpack(names))
 local floor = meta[2] or '0'
 if not known[1] then
@@ -40,15 +44,15 @@ for i = 1, rooms do
   now[2 * i - 1] = names[i]
   now[2 * i] = number .. '.' .. offsets[i]
 end
-local entry = number .. '\n' .. table.concat(places, ',') .. '\n' .. ARGV[8]
+local entry = number .. '\n' .. table.concat(places, ',') .. '\n' .. ARGV[9]
 redis.call('HSET', KEYS[2], unpack(now))
 for i = 1, rooms do
-  redis.call('XADD', KEYS[4 + i], 'MAXLEN', ARGV[4], number .. '-0', 'p', prevs[i], 'e', entry)
-  redis.call('PEXPIRE', KEYS[4 + i], ARGV[5])
+  redis.call('XADD', KEYS[4 + i], 'MAXLEN', ARGV[5], number .. '-0', 'p', prevs[i], 'e', entry)
+  redis.call('PEXPIRE', KEYS[4 + i], ARGV[6])
 end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3] .. '.' .. number)
-if ARGV[6] ~= '0' then
-  redis.call('SET', KEYS[4], ARGV[7] .. ' ' .. table.concat(offsets, ','), 'PX', ARGV[6])
+if ARGV[7] ~= '0' then
+  redis.call('SET', KEYS[4], ARGV[8] .. ' ' .. table.concat(offsets, ','), 'PX', ARGV[7])
 end
-for i = 1, rooms do redis.call('PUBLISH', ARGV[7 + 2 * i], entry) end
+for i = 1, rooms do redis.call('PUBLISH', ARGV[8 + 2 * i], entry) end
 return {'new', number, unpack(offsets)}

@@ -1,0 +1,190 @@
+//! Clients that go to another node during an outage or after it.
+
+use crate::scene::*;
+use greenroom_actors::{ports::Bus as _, testing::on_virtual_time};
+
+#[test]
+fn what_was_seen_is_not_given_again_on_another_node_before_or_after_it_is_relayed() {
+    on_virtual_time(async {
+        for relayed_first in [false, true] {
+            let cluster = cluster(plan()).await;
+            let (here, there) = (cluster.shard(0, 0), cluster.shard(1, 0));
+            let mut client = joined(here, &["a"]).await;
+            cut_off(&cluster, 0).await;
+            drop(publish(here, "a", 1));
+            drop(publish(there, "a", 2));
+            wait(0.1).await;
+            let heard = hear(&mut client);
+            assert_eq!((heard.numbers, heard.local), (vec![1], vec![true]));
+            client.hang_up();
+            drop(publish(here, "a", 3));
+            if relayed_first {
+                let_in(&cluster, 0).await;
+            }
+            let (mut client, recovered) = resumed(there, &["a"], Some(&heard.position)).await;
+            assert!(recovered);
+            let_in(&cluster, 0).await;
+            assert_eq!(numbers(&mut client), [2, 3]);
+        }
+    });
+}
+
+#[test]
+fn who_moved_gets_plain_positions_again_once_all_is_relayed() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let (here, there) = (cluster.shard(0, 0), cluster.shard(1, 0));
+        let mut client = joined(here, &["a"]).await;
+        let mut moving = guest(here, &["a"]).await;
+        cut_off(&cluster, 0).await;
+        drop(publish(here, "a", 1));
+        wait(0.1).await;
+        let position = hear(&mut client).position;
+        assert!(position.contains('!'), "{position}");
+        let (mut client, _) = resumed(there, &["a"], Some(&position)).await;
+        listen(&mut moving).await;
+        assert_eq!(back(there, &mut moving).await, Some(true));
+        drop(publish(there, "a", 2));
+        wait(0.1).await;
+        let heard = hear(&mut client);
+        assert!(
+            heard.position.contains('!') && heard.numbers == [2],
+            "not relayed yet"
+        );
+        let_in(&cluster, 0).await;
+        drop(publish(there, "a", 3));
+        wait(0.1).await;
+        let heard = hear(&mut client);
+        assert!(
+            !heard.position.contains('!') && heard.numbers == [3],
+            "{}",
+            heard.position
+        );
+        listen(&mut moving).await;
+        let offset = moving.offset.as_deref().unwrap_or_default();
+        assert!(!offset.contains('!'), "{offset}");
+        assert_eq!(told(&moving), [1, 2, 3]);
+    });
+}
+
+#[test]
+fn who_has_been_further_than_a_node_is_not_given_what_it_may_have_had_by_number() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let (here, there) = (cluster.shard(0, 0), cluster.shard(1, 0));
+        let mut client = joined(there, &["a"]).await;
+        // The broker takes it, and its answer does not arrive: so it waits here, and nobody knows that it has a number.
+        drop(publish(here, "a", 1));
+        wait(0.0005).await;
+        cut_off(&cluster, 0).await;
+        assert_eq!(cluster.buses[0].state().waiting, 1);
+        wait(0.1).await;
+        let heard = hear(&mut client);
+        assert_eq!((heard.numbers, heard.local), (vec![1], vec![false]));
+        client.hang_up();
+        let (mut client, recovered) = resumed(here, &["a"], Some(&heard.position)).await;
+        assert!(recovered);
+        drop(publish(here, "a", 2));
+        let_in(&cluster, 0).await;
+        assert_eq!(numbers(&mut client), [2]);
+    });
+}
+
+#[test]
+fn who_comes_back_to_the_same_node_in_an_outage_has_what_it_gave_out_meanwhile() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let (here, beside) = (cluster.shard(0, 0), cluster.shard(0, 1));
+        let mut client = joined(here, &["a"]).await;
+        let mut moving = guest(here, &["a"]).await;
+        cut_off(&cluster, 0).await;
+        drop(publish(here, "a", 1));
+        wait(0.1).await;
+        let position = hear(&mut client).position;
+        listen(&mut moving).await;
+        client.hang_up();
+        moving.now().hang_up();
+        drop(publish(here, "a", 2));
+        let (mut client, recovered) = resumed(beside, &["a"], Some(&position)).await;
+        assert!(recovered);
+        assert_eq!(back(beside, &mut moving).await, Some(true));
+        drop(publish(here, "a", 3));
+        wait(2.0).await;
+        let heard = hear(&mut client);
+        assert_eq!((heard.numbers, heard.local), (vec![2, 3], vec![true, true]));
+        let_in(&cluster, 0).await;
+        drop(publish(here, "a", 4));
+        wait(0.1).await;
+        listen(&mut moving).await;
+        assert_eq!(numbers(&mut client), [4]);
+        assert_eq!(told(&moving), [1, 2, 3, 4]);
+    });
+}
+
+#[test]
+fn a_join_is_written_before_it_is_answered() {
+    on_virtual_time(async {
+        let mut cluster = cluster(plan()).await;
+        let mut moving = guest(cluster.shard(0, 0), &["a"]).await;
+        let id = moving.now().emit("join", &"b".into());
+        while !moving.now().answers.contains_key(&id) {
+            wait(0.0001).await;
+            moving.listen();
+        }
+        cluster.kill(0);
+        drop(publish(cluster.shard(1, 0), "b", 1));
+        wait(0.1).await;
+        assert_eq!(back(cluster.shard(1, 1), &mut moving).await, Some(true));
+        assert_eq!(told(&moving), [1]);
+    });
+}
+
+#[test]
+fn an_older_connection_on_another_node_is_closed() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let mut moving = guest(cluster.shard(0, 0), &["a"]).await;
+        let mut old = moving
+            .enter(cluster.shard(1, 0).socket_io())
+            .expect("the first session");
+        listen(&mut moving).await;
+        old.listen();
+        assert!(old.is_over());
+        // One whose node is cut off is closed when that is over.
+        cut_off(&cluster, 1).await;
+        let mut old = moving
+            .enter(cluster.shard(0, 1).socket_io())
+            .expect("the second session");
+        listen(&mut moving).await;
+        assert_eq!(moving.recovered, Some(true));
+        assert!(!old.is_over());
+        let_in(&cluster, 1).await;
+        old.listen();
+        assert!(old.is_over());
+        drop(publish(cluster.shard(1, 0), "a", 1));
+        wait(0.1).await;
+        listen(&mut moving).await;
+        assert_eq!(told(&moving), [1]);
+    });
+}
+
+#[test]
+fn a_node_that_is_cut_off_gives_nobody_a_place_for_good_that_another_has() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let mut moving = guest(cluster.shard(0, 0), &["a"]).await;
+        cut_off(&cluster, 0).await;
+        moving.now().hang_up();
+        assert_eq!(back(cluster.shard(1, 0), &mut moving).await, Some(true));
+        join(&mut moving, "b").await;
+        moving.now().hang_up();
+        // It knows nothing of room b.
+        assert_eq!(back(cluster.shard(0, 0), &mut moving).await, Some(true));
+        drop(publish(cluster.shard(1, 0), "b", 1));
+        let_in(&cluster, 0).await;
+        listen(&mut moving).await;
+        assert!(moving.now().is_over());
+        assert_eq!(back(cluster.shard(0, 0), &mut moving).await, Some(true));
+        assert_eq!(told(&moving), [1]);
+    });
+}
