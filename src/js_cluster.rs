@@ -62,9 +62,9 @@ impl JsCluster {
         let bridge = started
             .await
             .map_err(|_| StartError::Thread("the bridge to JavaScript servers".into()))?;
-        // So that a cluster that is there counts this node from the first client on.
-        let _ = timeout(limit, is_tried.wait_for(|tried| *tried)).await;
         bus.tell_accepted(bridge.recipient());
+        // So that a cluster that is there counts this node when whoever started it goes on.
+        let _ = timeout(limit, is_tried.wait_for(|tried| *tried)).await;
         Ok(Some(Self(thread)))
     }
 

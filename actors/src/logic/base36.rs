@@ -18,7 +18,7 @@ pub fn write(f: &mut fmt::Formatter<'_>, mut number: u64) -> fmt::Result {
     }
 }
 
-/// Reads a number as [`write`] writes it.
+/// Reads a number as [`write()`] writes it.
 pub fn read(text: &str) -> Option<u64> {
     let lower = |b: u8| b.is_ascii_digit() || b.is_ascii_lowercase();
     // `from_str_radix` alone would take a sign and capitals: one position has one spelling.
