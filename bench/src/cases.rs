@@ -363,11 +363,7 @@ pub const CASES: &[Case] = &[
                 "clients told that something is missing",
                 Target::AtMost(0.0),
             ),
-            measure(
-                "not_once",
-                "lost, doubled, stray or refused",
-                Target::AtMost(0.0),
-            ),
+            measure("not_once", "lost, doubled, stray or refused", Target::AtMost(0.0)),
             measure(
                 "out_of_order",
                 "heard after a later one: missed while Redis was away",
