@@ -185,6 +185,9 @@ impl<W: Wire> RoomRegistry<W> {
         if is_first && !resumes {
             // Who is nowhere has missed nothing.
             self.go_live(peer, self.state.applied);
+        } else if !is_first && !self.deps.neighbours.bus.state().up {
+            // A shard that failed half-way has not given it everything: before it begins to have what comes behind that.
+            self.go_on_alone(peer, ctx);
         }
         // A resuming client had these rooms before; anybody else begins where it is, and is told so.
         let joined_at = if resumes { 0 } else { self.position(peer).seq };

@@ -121,9 +121,10 @@ impl World {
         (node, self.started[node])
     }
 
-    fn standing(&self, node: usize) -> Standing {
+    /// How the node of a guest stands; one that was killed reaches nobody.
+    fn standing(&self, (node, life): (usize, u32)) -> Standing {
         let state = self.cluster.buses[node].state();
-        (state.up, state.outages)
+        (state.up && life == self.started[node], state.outages)
     }
 
     async fn step(&mut self, step: &Step) {
@@ -189,7 +190,7 @@ impl World {
                 half_open,
             } => self.back(guest, place, polls, half_open),
             Step::Ask { guest, room, joins } => {
-                let standing = self.standing(self.guests[guest].node.0);
+                let standing = self.standing(self.guests[guest].node);
                 self.guests[guest].ask(ROOMS[room], joins, standing);
             }
             Step::Emit { guest, rooms } => {
@@ -257,7 +258,7 @@ impl World {
     }
 
     pub fn hear(&mut self, guest: usize, bytes: usize) {
-        let standing = self.standing(self.guests[guest].node.0);
+        let standing = self.standing(self.guests[guest].node);
         self.guests[guest].hear(bytes, standing, &mut self.truth);
     }
 

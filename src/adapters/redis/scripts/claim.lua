@@ -11,7 +11,9 @@ if not since then
   since = node and tonumber(string.match(node, '^%d+')) or 0
 end
 if now - since > tonumber(ARGV[3]) then return false end
-local generation = redis.call('HINCRBY', KEYS[1], 'generation', 1)
+-- A node that is cut off uses the numbers in between: what it keeps later is refused then.
+local generation = (math.floor(tonumber(session[1]) / 256) + 1) * 256
+redis.call('HSET', KEYS[1], 'generation', generation)
 redis.call('HSET', KEYS[1], 'node', ARGV[2])
 redis.call('HDEL', KEYS[1], 'gone')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])

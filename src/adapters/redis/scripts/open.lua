@@ -18,8 +18,9 @@ if not life then
 elseif life ~= ARGV[3] then
   known = 0
 end
-if meta[1] and run ~= ARGV[1] and seq > 0 then
-  if lost > last then dead = base end
+if meta[1] and (run ~= ARGV[1] or known > seq) then
+  -- Another server, or this one with an older file: a number is given out once, so a new era begins.
+  if lost > last or run == ARGV[1] then dead = base end
   last, lost = seq, 0
   base = (math.floor(math.max(seq, known) / LEAP) + 1) * LEAP
   seq = base

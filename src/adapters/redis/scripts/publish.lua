@@ -13,7 +13,7 @@ if sent < tonumber(ARGV[4]) then return redis.error_reply('REPLACED the event be
 if ARGV[7] ~= '0' then
   local known = redis.call('GET', KEYS[4])
   if known then
-    redis.call('HSET', KEYS[3], ARGV[2], ARGV[3] .. '.0')
+    redis.call('HSET', KEYS[3], ARGV[2], ARGV[3] .. '.' .. (redis.call('HGET', KEYS[1], 'seq') or '0'))
     local digest, offsets = string.match(known, '^(%S+) (.*)$')
     if digest ~= ARGV[8] then return {'reused'} end
     return {'repeated', offsets}
