@@ -50,6 +50,9 @@ pub struct Occasion {
     pub command: String,
     pub runs: usize,
     pub quick: bool,
+    /// The processor: cases may have been measured on different machines.
+    #[serde(default)]
+    pub cpu: String,
 }
 
 impl Occasion {
@@ -63,6 +66,7 @@ impl Occasion {
             command,
             runs,
             quick,
+            cpu: field("/proc/cpuinfo", "model name").unwrap_or_default(),
         }
     }
 }

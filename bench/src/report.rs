@@ -74,7 +74,7 @@ fn put_occasions(text: &mut String, results: &Results) {
             ""
         }
     ));
-    say("| date | commit | rounds | cases | command |\n|---|---|---|---|---|".to_owned());
+    say("| date | processor | commit | rounds | cases | command |\n|---|---|---|---|---|---|".to_owned());
     let occasions: BTreeSet<&Occasion> = results.cases.values().map(|case| &case.occasion).collect();
     for occasion in occasions {
         let cases = results
@@ -88,14 +88,16 @@ fn put_occasions(text: &mut String, results: &Results) {
             command,
             runs,
             quick,
+            cpu,
         } = occasion;
+        let cpu = if cpu.is_empty() { &results.machine.cpu } else { cpu };
         let runs = if *quick {
             format!("{runs}, quick: not to be relied on")
         } else {
             runs.to_string()
         };
         say(format!(
-            "| {date} | {commit} | {runs} | {} | `{command}` |",
+            "| {date} | {cpu} | {commit} | {runs} | {} | `{command}` |",
             cases.join(", ")
         ));
     }
