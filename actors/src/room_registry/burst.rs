@@ -30,6 +30,11 @@ pub(super) struct Burst {
 }
 
 impl Burst {
+    /// The last number of what is kept, 0 if that is nothing.
+    pub(super) fn upto(&self) -> u64 {
+        self.events.last().map_or(0, |last| last.seq)
+    }
+
     fn takes(&self, event: &Event, bytes_max: usize) -> bool {
         self.events.last().is_none_or(|last| {
             last.life == event.life

@@ -26,8 +26,6 @@ use tokio::sync::oneshot;
 
 impl<W: Wire> RoomRegistry<W> {
     pub(super) fn join(&mut self, join: Join, ctx: &mut Context<Self>) {
-        // What was published before somebody joins is not for him.
-        self.give_out(ctx);
         let Some(peer) = self.deps.hub.peer(join.peer) else {
             return;
         };
@@ -183,8 +181,8 @@ impl<W: Wire> RoomRegistry<W> {
         let resumes = join.since.is_some();
         let is_first = peer.rooms.borrow().is_empty();
         if is_first && !resumes {
-            // Who is nowhere has missed nothing.
-            self.go_live(peer, self.state.applied);
+            // Who is nowhere has missed nothing; nor is what was published before and is still kept back for him.
+            self.go_live(peer, self.state.applied.max(self.state.burst.upto()));
         } else if !is_first && !self.deps.neighbours.bus.state().up {
             // A shard that failed half-way has not given it everything: before it begins to have what comes behind that.
             self.go_on_alone(peer, ctx);

@@ -79,7 +79,6 @@ pub struct Restoring {
 
 impl<W: Wire> RoomRegistry<W> {
     pub(super) fn enter(&mut self, enter: Enter, ctx: &mut Context<Self>) {
-        self.give_out(ctx);
         let Enter {
             peer,
             claim,
