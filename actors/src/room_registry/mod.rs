@@ -203,6 +203,7 @@ impl<W: Wire> Actor for RoomRegistry<W> {
         self.now_ms();
         let life = self.deps.neighbours.bus.life();
         self.deps.life.get_or_insert(life);
+        self.begin_writing_again();
         self.attach(ctx);
         self.reschedule_all(ctx);
         ctx.spawn(housekeeping::EndOfTurn);

@@ -265,6 +265,17 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
+    /// After a restart: nobody waits any more for what was being written.
+    pub(super) fn begin_writing_again(&self) {
+        for peer in self.deps.hub.all() {
+            if let Some(Pending::Join(join)) = peer.pending.borrow_mut().front_mut().map(|next| &mut **next)
+                && let Written::Begun(_) = join.written
+            {
+                join.written = Written::No;
+            }
+        }
+    }
+
     /// A join that waited for this may be carried out: a bus that is away is told again when it is back.
     fn written(&self, peer: &Rc<Peer<W>>, writing: Written, kept: &Result<bool, BusError>) -> bool {
         let mut pending = peer.pending.borrow_mut();

@@ -140,6 +140,25 @@ fn a_join_is_written_before_it_is_answered() {
 }
 
 #[test]
+fn a_join_that_is_being_written_when_its_shard_crashes_is_written_again() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let mut guest = guest(cluster.shard(0, 0), &["a"]).await;
+        let id = guest.now().emit("join", &"b".into());
+        // The room is confirmed and the record on its way, but for its answer.
+        wait(0.0025).await;
+        assert!(cluster.nodes[0].supervisor.crash("rooms-0"));
+        wait(1.0).await;
+        guest.listen();
+        assert_eq!(guest.now().answers[&id]["ok"], true);
+        drop(publish(cluster.shard(1, 0), "b", 1));
+        wait(0.1).await;
+        guest.listen();
+        assert_eq!(told(&guest), [1]);
+    });
+}
+
+#[test]
 fn an_older_connection_on_another_node_is_closed() {
     on_virtual_time(async {
         let cluster = cluster(plan()).await;
