@@ -72,6 +72,8 @@ pub struct BusState {
     pub outages: u64,
     /// Whether what is published meanwhile is refused.
     pub refuses: bool,
+    /// The last number that there was when this node reached it for the first time.
+    pub began_at: u64,
 }
 
 /// Which shard of a process, over all its nodes.

@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) sessions: Sessions,
     /// Clients that have left while the link was down, and whether for good.
     pub(super) parted: Vec<(Ticket, bool)>,
+    /// The last number that there was when the broker was reached for the first time.
+    began_at: u64,
     /// Events were on their way when the link ended.
     pub(super) doubtful: bool,
     /// Who is told of what this node has accepted.
@@ -95,6 +97,7 @@ impl State {
             presence: Presence::default(),
             sessions: Sessions::new(settings.sessions),
             parted: Vec::new(),
+            began_at: 0,
             doubtful: false,
             told: None,
         }
@@ -135,6 +138,7 @@ impl State {
             waiting_bytes: self.outbox.bytes(),
             outages: self.outages,
             refuses: self.on_outage == OnOutage::Refuse,
+            began_at: self.began_at,
         }
     }
 
@@ -208,6 +212,9 @@ impl State {
             tracing::warn!(before = %self.life, now = %life, "the broker has lost its history: a new life begins");
             self.applied = 0;
             self.known = 0;
+        }
+        if self.life == Life::NONE {
+            self.began_at = seq;
         }
         self.life = life;
         self.applied = self.applied.max(seq);

@@ -99,7 +99,8 @@ impl<W: Wire> RoomRegistry<W> {
 
     pub(super) fn attached(&mut self, rooms: &[RoomName], head: u64, ctx: &mut Context<Self>) {
         let life = self.deps.neighbours.bus.life();
-        if self.begins_first_life(life) && head == 0 {
+        // Numbers may have been given out since, also to what this node has relayed.
+        if self.begins_first_life(life) && self.deps.neighbours.bus.state().began_at == 0 {
             self.adopt(life);
         } else if self.deps.life.replace(life).is_some_and(|before| before != life) {
             self.new_life();

@@ -256,7 +256,7 @@ impl<W: Wire> RoomRegistry<W> {
         self.deps.life == Some(Life::NONE) && life != Life::NONE
     }
 
-    /// The bus is known from now on, and nothing has been published yet: whoever is there has everything. (Were there
+    /// The bus is known from now on, and nothing had been published before: whoever is there has everything. (Were there
     /// anything, nobody would know what of it came after who is there.)
     pub(super) fn adopt(&mut self, life: Life) {
         self.deps.life = Some(life);
