@@ -154,6 +154,9 @@ impl Command {
         };
         // A node counts what it sends, and what Redis has had from it is passed over: so each is another node's.
         let node = std::mem::replace(node, "__rand_int__".to_owned());
+        // And such a one has sent nothing before.
+        let before = words.get_mut(at + 2).context("a short command")?;
+        "0".clone_into(before);
         Ok(Self { words, origins, node })
     }
 
