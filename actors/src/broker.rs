@@ -11,7 +11,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::SessionRecord,
+        sessions::{Kept, SessionRecord},
     },
     peer::Ticket,
     ports::{BusError, PortFuture},
@@ -143,8 +143,8 @@ pub enum Errand {
 pub enum Outcome {
     /// It is done.
     Done,
-    /// Of [`Errand::Keep`]: whether the connection is the client's last one.
-    Kept(bool),
+    /// Of [`Errand::Keep`].
+    Kept(Kept),
     /// Of [`Errand::Claim`].
     Claimed(Option<SessionRecord>),
 }

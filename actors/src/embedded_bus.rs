@@ -11,7 +11,7 @@ use crate::{
         presence::{Card, Presence, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{self, SessionRecord, Sessions},
+        sessions::{self, Kept, SessionRecord, Sessions},
     },
     messages::FromBus,
     peer::Ticket,
@@ -184,8 +184,11 @@ impl Bus for EmbeddedBus {
         rooms.iter().for_each(|room| inner.presence.exit(room, card));
     }
 
-    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>> {
-        done(self.lock().sessions.keep(secret, record))
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<Kept, BusError>> {
+        done(match self.lock().sessions.keep(secret, record) {
+            true => Kept::ByAll,
+            false => Kept::Superseded,
+        })
     }
 
     fn claim_session(

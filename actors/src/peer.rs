@@ -70,7 +70,7 @@ impl<W> Line<W> {
 /// pushed every line out of the cache by the time an event reaches them.
 #[repr(C)]
 pub struct Peer<W> {
-    flags: Cell<u8>,
+    flags: Cell<u16>,
     /// What it speaks.
     pub protocol: Protocol,
     /// The last event it was given (or that waits for it), or the point where it joined.
@@ -191,6 +191,8 @@ pub struct CatchUp {
     pub base: u64,
     /// The first event under each throttle key that the peer does not have, though it is at or below `base`.
     pub firsts: Vec<u64>,
+    /// What is missing up to here it has been told of, as one gap: it is not told again.
+    pub told_upto: u64,
     /// Events at or below `base` that it does not have, found so far.
     pub resend: Vec<Arc<Event>>,
     /// The join that is answered with the first page. Until then the client has what it said it has.
@@ -226,21 +228,23 @@ pub struct Ticket {
 }
 
 /// In the list of peers to be flushed.
-pub const DIRTY: u8 = 1;
+pub const DIRTY: u16 = 1;
 /// The socket took no more; its session waits for it.
-pub const BLOCKED: u8 = 2;
+pub const BLOCKED: u16 = 2;
 /// A close is queued; nothing is queued after it.
-pub const CLOSING: u8 = 4;
+pub const CLOSING: u16 = 4;
 /// Over: nothing is written any more.
-pub const CLOSED: u8 = 8;
+pub const CLOSED: u16 = 8;
 /// Not live: given the history.
-pub const LAGGING: u8 = 16;
+pub const LAGGING: u16 = 16;
 /// Its position is more than a sequence number.
-pub const PERSONAL: u8 = 32;
+pub const PERSONAL: u16 = 32;
 /// In the list of peers that want the next page of the history; of watchers: to be asked again soon.
-pub const HUNGRY: u8 = 64;
+pub const HUNGRY: u16 = 64;
 /// Its client has been told that it is connected; before, it has nothing to ask.
-pub const GREETED: u8 = 128;
+pub const GREETED: u16 = 128;
+/// Other nodes may not know its rooms: they could not be told.
+pub const UNTOLD: u16 = 256;
 
 impl<W: Wire> Peer<W> {
     /// A new connection whose outbox holds at most `limit` bytes.
@@ -365,17 +369,17 @@ impl<W: Wire> Peer<W> {
     }
 
     /// Whether any of these flags is set.
-    pub fn is(&self, flags: u8) -> bool {
+    pub fn is(&self, flags: u16) -> bool {
         self.flags.get() & flags != 0
     }
 
     /// Sets flags.
-    pub fn set(&self, flags: u8) {
+    pub fn set(&self, flags: u16) {
         self.flags.set(self.flags.get() | flags);
     }
 
     /// Clears flags.
-    pub fn clear(&self, flags: u8) {
+    pub fn clear(&self, flags: u16) {
         self.flags.set(self.flags.get() & !flags);
     }
 

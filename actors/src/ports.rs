@@ -11,7 +11,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::SessionRecord,
+        sessions::{Kept, SessionRecord},
     },
     messages::{Accepted, FromBus},
     peer::Ticket,
@@ -148,8 +148,8 @@ pub trait Bus: Send + Sync + 'static {
     fn exit(&self, rooms: &[RoomName], card: &Arc<Card>);
 
     /// A client that is connected is here now. Takes effect before anything that is asked of the bus later. Answers
-    /// whether the connection is the client's last one: if another has taken its place, nothing is written.
-    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>>;
+    /// who finds it there now; nothing is written if another connection has taken its place.
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<Kept, BusError>>;
 
     /// A client shows its secret to come back: where it was, as its next generation, which every shard is told
     /// ([`FromBus::TakenOver`]). `None` where nobody was, too long ago, or somebody else.

@@ -7,7 +7,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::SessionRecord,
+        sessions::{Kept, SessionRecord},
     },
     messages::FromBus,
     peer::Ticket,
@@ -71,7 +71,10 @@ impl State {
     /// What an errand comes to while the broker is away.
     fn do_alone(&mut self, errand: Errand, now_ms: i64) -> Outcome {
         match errand {
-            Errand::Keep(secret, record) => Outcome::Kept(self.sessions.keep(secret, record)),
+            Errand::Keep(secret, record) => {
+                let is_last = self.sessions.keep(secret, record);
+                Outcome::Kept(if is_last { Kept::Here } else { Kept::Superseded })
+            }
             Errand::Claim(secret, subject) => {
                 let claimed = self.sessions.claim_alone(secret, subject.as_deref(), now_ms);
                 if let Some(record) = &claimed {

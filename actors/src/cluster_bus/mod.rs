@@ -23,7 +23,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{self, SessionRecord},
+        sessions::{self, Kept, SessionRecord},
     },
     messages::Accepted,
     peer::Ticket,
@@ -223,9 +223,10 @@ impl Bus for ClusterBus {
         self.wake.notify_one();
     }
 
-    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>> {
-        self.errand(Errand::Keep(secret, record), |outcome| {
-            outcome != Outcome::Kept(false)
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<Kept, BusError>> {
+        self.errand(Errand::Keep(secret, record), |outcome| match outcome {
+            Outcome::Kept(kept) => kept,
+            Outcome::Done | Outcome::Claimed(_) => Kept::Here,
         })
     }
 

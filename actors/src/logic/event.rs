@@ -1,7 +1,7 @@
 //! The event: one thing that happened, in one or several rooms, the same for every protocol.
 
 use super::{
-    base36,
+    base36, digest,
     position::{Life, Position, Seen},
     protocol::{self, Protocol},
     room_name::RoomName,
@@ -234,18 +234,13 @@ pub struct Draft {
 
 impl Draft {
     /// A digest of what is published where, to tell a repeated request from a reused id. The same on every node, of
-    /// whatever build: FNV-1a, of texts with an end mark each.
+    /// whatever build, of texts with an end mark each.
     pub fn digest(&self) -> u64 {
-        const BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0100_0000_01b3;
         let written = self.written.as_ref().unwrap_or(self.payload.json());
         let rooms = self.rooms.iter().map(|room| room.as_str().as_bytes());
         let texts = rooms.chain([self.name.as_str().as_bytes(), written]);
         // No text has this byte: rooms and names are UTF-8, and so is JSON.
-        let bytes = texts.flat_map(|text| text.iter().copied().chain([0xff]));
-        bytes.fold(BASIS, |digest, byte| {
-            (digest ^ u64::from(byte)).wrapping_mul(PRIME)
-        })
+        digest::fnv64(texts.flat_map(|text| text.iter().copied().chain([0xff])))
     }
 }
 

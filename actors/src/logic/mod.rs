@@ -4,6 +4,7 @@ pub mod access;
 pub mod base36;
 pub mod bus_log;
 pub mod cluster;
+pub mod digest;
 pub mod engine_io;
 pub mod event;
 pub mod fault;

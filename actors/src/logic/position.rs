@@ -59,6 +59,8 @@ pub struct Position {
     pub waiting: Vec<u64>,
     /// What it was given by nodes that could not reach the broker; nearly always empty.
     pub seen: Vec<Seen>,
+    /// A digest of its rooms, while those may not be written down where every node finds them; nearly always none.
+    pub rooms: Option<u32>,
 }
 
 /// What somebody was given by a node while that could not reach the broker: all that it gave out for his rooms, from one
@@ -114,13 +116,14 @@ impl Position {
             seq,
             waiting: Vec::new(),
             seen: Vec::new(),
+            rooms: None,
         }
     }
 }
 
 /// `{life}-{seq}` in base 36, then `~` and the distances of the waiting events below `seq`, separated by dots; then, for
 /// each outage of which something was seen, `!{node}.{from}.{upto}`, and likewise what waits of it, each distance with `_` and
-/// the hash of its key.
+/// the hash of its key; at last `@` and the digest of the rooms, if there is one.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-", self.life)?;
@@ -138,6 +141,10 @@ impl fmt::Display for Position {
                 base36::write(f, u64::from(unsent.key))?;
             }
         }
+        if let Some(rooms) = self.rooms {
+            f.write_str("@")?;
+            base36::write(f, u64::from(rooms))?;
+        }
         Ok(())
     }
 }
@@ -146,6 +153,10 @@ impl FromStr for Position {
     type Err = PositionError;
 
     fn from_str(text: &str) -> Result<Self, PositionError> {
+        let (text, rooms) = match text.split_once('@') {
+            Some((text, rooms)) => (text, Some(read_digest(rooms)?)),
+            None => (text, None),
+        };
         let mut parts = text.split('!');
         let (life, rest) = parts
             .next()
@@ -164,8 +175,14 @@ impl FromStr for Position {
             seq,
             waiting,
             seen,
+            rooms,
         })
     }
+}
+
+fn read_digest(text: &str) -> Result<u32, PositionError> {
+    let digest = base36::read(text).and_then(|digest| u32::try_from(digest).ok());
+    digest.ok_or(PositionError)
 }
 
 fn write_distances(f: &mut fmt::Formatter<'_>, upto: u64, firsts: &[u64]) -> fmt::Result {
@@ -265,6 +282,9 @@ mod tests {
             "a-1!1.1.2~2_1",
             "a-1!1.1.2~1",
             "a-1!1.1.2~1_zzzzzzzz",
+            "a-1@",
+            "a-1@zzzzzzz",
+            "a-1@1!1.1.1",
         ] {
             let parsed = text.parse::<Position>();
             assert!(parsed.is_err() || text == "1609-0", "{text}: {parsed:?}");
@@ -324,16 +344,16 @@ mod tests {
         #[test]
         fn what_is_written_is_read_back(
             bits: u64, seq in 1u64.., mut distances in proptest::collection::btree_set(0u64..5_000, 0..20),
-            seen in proptest::collection::vec(seen(), 0..=SEEN_MAX),
+            seen in proptest::collection::vec(seen(), 0..=SEEN_MAX), rooms: Option<u32>,
         ) {
             distances.retain(|d| *d < seq);
             let waiting = distances.iter().rev().map(|d| seq - d).collect();
-            let position = Position { life: Life::from_random(bits), seq, waiting, seen };
+            let position = Position { life: Life::from_random(bits), seq, waiting, seen, rooms };
             prop_assert_eq!(position.to_string().parse::<Position>(), Ok(position));
         }
 
         #[test]
-        fn no_text_makes_it_panic(text in "[0-9a-z~._!-]{0,40}") {
+        fn no_text_makes_it_panic(text in "[0-9a-z~._!@-]{0,40}") {
             let _ = text.parse::<Position>();
         }
     }

@@ -1,6 +1,7 @@
 //! What is known of clients that may come back to where they were.
 
 use super::{
+    digest,
     position::{Life, Position},
     presence::{Secret, SessionId},
     room_name::RoomName,
@@ -22,6 +23,17 @@ pub struct SessionRecord {
     pub rooms: Vec<(RoomName, u64)>,
 }
 
+/// What became of writing down where a client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// Every node finds it there.
+    ByAll,
+    /// Only this node does: the broker is away.
+    Here,
+    /// Another connection has taken its place, and nothing was written.
+    Superseded,
+}
+
 /// From one generation to the next where all nodes know of it: those in between are for a node that cannot reach the broker.
 pub const GENERATIONS: u32 = 256;
 
@@ -34,11 +46,23 @@ impl SessionRecord {
         RECORD_BYTES + self.rooms.len() * size_of::<(RoomName, u64)>()
     }
 
+    /// Its rooms in a number, to tell whether they are those that somebody else knows.
+    pub fn rooms_digest(&self) -> u32 {
+        rooms_digest(self.rooms.iter().map(|(room, _)| room))
+    }
+
     /// What a client has that was given no event yet: nothing of its rooms.
     pub fn start(&self) -> Position {
         let first = self.rooms.iter().map(|(_, joined_at)| *joined_at).min();
         Position::at(self.life, first.unwrap_or(0))
     }
+}
+
+/// Rooms in a number, whatever their order; the same on every node.
+pub fn rooms_digest<'r>(rooms: impl Iterator<Item = &'r RoomName>) -> u32 {
+    rooms
+        .map(|room| digest::fnv32(room.as_str().bytes()))
+        .fold(0, u32::wrapping_add)
 }
 
 /// How many and how long.
@@ -65,13 +89,13 @@ impl Default for Limits {
 pub struct Sessions {
     limits: Limits,
     /// Boxed: a table has twice as many places as records when it has just grown.
-    records: HashMap<Secret, Box<Kept>>,
+    records: HashMap<Secret, Box<Entry>>,
     gone: usize,
     bytes: usize,
 }
 
 #[derive(Clone, Debug)]
-struct Kept {
+struct Entry {
     record: SessionRecord,
     gone_ms: Option<i64>,
 }
@@ -100,7 +124,7 @@ impl Sessions {
             None => {
                 let gone_ms = None;
                 self.bytes += record.cost();
-                self.records.insert(secret, Box::new(Kept { record, gone_ms }));
+                self.records.insert(secret, Box::new(Entry { record, gone_ms }));
                 true
             }
         }

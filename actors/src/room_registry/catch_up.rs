@@ -128,7 +128,7 @@ impl<W: Wire> RoomRegistry<W> {
         Some(Query {
             rooms: peer.rooms.borrow().clone(),
             after: catch_up.after,
-            whole_from: catch_up.after.max(catch_up.base),
+            whole_from: catch_up.after.max(catch_up.base).max(catch_up.told_upto),
             must: catch_up.firsts.clone(),
             events_max: PAGE_EVENTS,
             bytes_max: peer.low_water(),
@@ -198,6 +198,8 @@ impl<W: Wire> RoomRegistry<W> {
             self.deps.hub.stats.resumes_incomplete.add(1);
             if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
                 catch_up.firsts.clear();
+                // Of several rooms the one with the longest gap may come in a later page.
+                catch_up.told_upto = page.head;
                 catch_up.base = catch_up.base.min(page.head.max(self.state.applied));
                 catch_up.after = catch_up.after.min(catch_up.base);
                 peer.upto.set(catch_up.base);
@@ -232,6 +234,7 @@ impl<W: Wire> RoomRegistry<W> {
                 let first = page.events.first().map_or(page.upto, |event| event.seq - 1);
                 catch_up.after = catch_up.after.max(first);
                 catch_up.base = catch_up.after;
+                catch_up.told_upto = page.head;
                 catch_up.firsts.clear();
                 catch_up.missed = true;
             }

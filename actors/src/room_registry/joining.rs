@@ -9,11 +9,12 @@ use crate::{
         presence::Card,
         protocol::{self, Answer, Protocol, Rooms},
         room_name::RoomName,
+        sessions::rooms_digest,
     },
     messages::{Heard, Join, Leave, PeerKey, Publish, Watch},
     peer::{
         CLOSED, CatchUp, GREETED, LAGGING, Line, PERSONAL, Peer, Pending, PendingJoin, PendingLeave,
-        PendingPublish, Written,
+        PendingPublish, UNTOLD, Written,
     },
     ports::{BusError, PortFuture, Wire},
     reply::poll_once,
@@ -151,17 +152,19 @@ impl<W: Wire> RoomRegistry<W> {
     pub(super) fn settle(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
         while let Some(next) = self.next_pending(peer, ctx) {
             match next {
+                // What its client said before it went is for others.
+                Pending::Publish(publish) => self.complete_publish(publish, ctx),
                 _ if peer.is(CLOSED) => {}
                 Pending::Join(join) => self.complete(peer, join, ctx),
                 Pending::Leave(leave) => self.complete_leave(peer, &leave, ctx),
-                Pending::Publish(publish) => self.complete_publish(publish, ctx),
             }
         }
     }
 
     fn next_pending(&mut self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) -> Option<Pending> {
         let is_told = |catch_up: &CatchUp| catch_up.told.is_none();
-        if !peer.catch_up.borrow().as_deref().is_none_or(is_told) {
+        // Nobody is left to hear how the join of a closed connection went, and its session waits for what is behind it.
+        if !peer.is(CLOSED) && !peer.catch_up.borrow().as_deref().is_none_or(is_told) {
             return None;
         }
         let is_confirmed = |name| self.state.rooms.get(name).is_some_and(|room| room.confirmed);
@@ -214,6 +217,7 @@ impl<W: Wire> RoomRegistry<W> {
             catch_up.after = catch_up.after.min(joined_at);
             catch_up.reading = None;
         }
+        self.say_untold(peer);
         if !self.say_joined(peer, &join, true) {
             self.lag(peer);
             if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
@@ -309,11 +313,16 @@ impl<W: Wire> RoomRegistry<W> {
         waiting.sort_unstable();
         waiting.dedup();
         let seen = self.seen_by(peer);
+        let rooms = peer.is(UNTOLD).then(|| {
+            let rooms = peer.rooms.borrow();
+            rooms_digest(rooms.iter().map(|(room, _)| room))
+        });
         Position {
             life,
             seq,
             waiting,
             seen,
+            rooms,
         }
     }
 
@@ -338,7 +347,7 @@ impl<W: Wire> RoomRegistry<W> {
         }
         self.leave_beside(peer, &leave.rooms);
         self.deps.neighbours.bus.exit(&leave.rooms, &peer.card());
-        self.keep(peer, ctx);
+        self.keep_change(peer, ctx);
         if let Some(user) = &*peer.user.borrow() {
             let is_wanted = |event: &Event| is_for(peer, event);
             user.throttle().retain(self.who(peer), is_wanted);
@@ -391,7 +400,7 @@ impl<W: Wire> RoomRegistry<W> {
         }
         peer.catch_up.take();
         peer.seen.take();
-        peer.clear(LAGGING | PERSONAL | GREETED);
+        peer.clear(LAGGING | PERSONAL | GREETED | UNTOLD);
         if let Some(user) = peer.user.take() {
             user.throttle().forget(self.who(peer));
         }

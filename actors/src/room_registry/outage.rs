@@ -11,11 +11,13 @@ use crate::{
         protocol::{Notice, View},
         throttle::{Rule, key_hash},
     },
-    peer::{CLOSED, CLOSING, LAGGING, Line, PERSONAL, Peer},
+    peer::{CLOSED, CLOSING, LAGGING, Line, PERSONAL, Peer, UNTOLD},
     ports::Wire,
 };
 use actix::Context;
 use std::{rc::Rc, sync::Arc};
+
+const RESTORED: &str = "other nodes are reached again";
 
 impl<W: Wire> RoomRegistry<W> {
     /// The broker is away; `upto` is what the shard was handed before.
@@ -33,7 +35,7 @@ impl<W: Wire> RoomRegistry<W> {
             return;
         }
         let (r#type, message) = match (state.up, state.refuses) {
-            (true, _) => ("restored", "other nodes are reached again"),
+            (true, _) => ("restored", RESTORED),
             (false, true) => (
                 "degraded",
                 "other nodes cannot be reached: nothing can be published for now",
@@ -43,7 +45,31 @@ impl<W: Wire> RoomRegistry<W> {
                 "other nodes cannot be reached: this one goes on by itself, and catches up later",
             ),
         };
-        self.announce(&notice(r#type, message));
+        let notice = notice(r#type, message);
+        for peer in self.deps.hub.all() {
+            // One of which the others do not know where it is hears that they do once they do.
+            if !peer.is(UNTOLD) {
+                self.notify(&peer, &notice);
+            }
+        }
+    }
+
+    /// Gives a client whose rooms this node could tell nobody a position that says so. If it moves to a node that does not
+    /// know them, it is a new client there, and is told, instead of being restored to other rooms without a word.
+    pub(super) fn say_untold(&self, peer: &Rc<Peer<W>>) {
+        if peer.is(UNTOLD) {
+            let message = "other nodes cannot be reached: they do not know yet which rooms this client is in";
+            self.notify(peer, &notice("degraded", message));
+        }
+    }
+
+    /// Every node knows where a client is.
+    pub(super) fn all_are_told(&self, peer: &Rc<Peer<W>>) {
+        if peer.is(UNTOLD) {
+            peer.clear(UNTOLD);
+            self.settle_personal(peer);
+            self.notify(peer, &notice("restored", RESTORED));
+        }
     }
 
     pub(super) fn broker_back(&mut self, ctx: &mut Context<Self>) {
@@ -188,8 +214,10 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Whether a connection's position is a plain number.
     pub(super) fn is_plain_position(&self, peer: &Peer<W>) -> bool {
-        let Position { waiting, seen, .. } = self.position(peer);
-        waiting.is_empty() && seen.is_empty()
+        let Position {
+            waiting, seen, rooms, ..
+        } = self.position(peer);
+        waiting.is_empty() && seen.is_empty() && rooms.is_none()
     }
 
     /// A client that resumes while the broker is away is answered: what it missed is given to it when the broker is back,

@@ -8,11 +8,11 @@ use crate::{
         presence::{Card, Secret, SessionId},
         protocol::{Rooms, socket_io},
         room_name::RoomName,
-        sessions::SessionRecord,
+        sessions::{Kept, SessionRecord},
     },
     messages::Enter,
-    peer::{CLOSED, CLOSING, GREETED, Peer, Pending, PendingJoin, Ticket, Written},
-    ports::{Bus, BusError, Wire},
+    peer::{CLOSED, CLOSING, GREETED, PERSONAL, Peer, Pending, PendingJoin, Ticket, UNTOLD, Written},
+    ports::{Bus, BusError, PortFuture, Wire},
     reply::poll_once,
 };
 use actix::{AsyncContext, Context, WrapFuture, fut::ActorFutureExt};
@@ -95,7 +95,13 @@ impl<W: Wire> RoomRegistry<W> {
         self.be(&peer, record.id, record.generation, Some(secret));
         // Another connection may have come for it since, and nobody would tell this one any more.
         let kept = self.deps.neighbours.bus.keep_session(secret, record.clone());
-        self.heed(&peer, kept, ctx);
+        self.heed(&peer, kept, false, ctx);
+        // It may have joined or left rooms on a node that could tell nobody.
+        let is_where_it_was =
+            |since: &Position| since.rooms.is_none_or(|rooms| rooms == record.rooms_digest());
+        if !since.as_ref().is_none_or(is_where_it_was) {
+            return self.begin_afresh(&peer, otherwise, since.as_ref(), ctx);
+        }
         if record.rooms.is_empty() {
             // Who was nowhere has missed nothing.
             let has = since.map_or(0, |since| self.floor(&since));
@@ -196,10 +202,19 @@ impl<W: Wire> RoomRegistry<W> {
 
     /// Writes down where a client is, if it may come back to it.
     pub(super) fn keep(&self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
+        self.write_down(peer, false, ctx);
+    }
+
+    /// The same, of a client that has left rooms since it was written down last.
+    pub(super) fn keep_change(&self, peer: &Rc<Peer<W>>, ctx: &mut Context<Self>) {
+        self.write_down(peer, true, ctx);
+    }
+
+    fn write_down(&self, peer: &Rc<Peer<W>>, has_changed: bool, ctx: &mut Context<Self>) {
         let Some(ticket) = peer.ticket.get() else { return };
         let record = self.record_of(peer, ticket);
         let bus = &self.deps.neighbours.bus;
-        self.heed(peer, bus.keep_session(ticket.secret, record), ctx);
+        self.heed(peer, bus.keep_session(ticket.secret, record), has_changed, ctx);
     }
 
     /// Where a client is, and where it will be by the join that is next, once that is being written down: whatever is
@@ -277,7 +292,7 @@ impl<W: Wire> RoomRegistry<W> {
     }
 
     /// A join that waited for this may be carried out: a bus that is away is told again when it is back.
-    fn written(&self, peer: &Rc<Peer<W>>, writing: Written, kept: &Result<bool, BusError>) -> bool {
+    fn written(&self, peer: &Rc<Peer<W>>, writing: Written, kept: &Result<Kept, BusError>) -> bool {
         let mut pending = peer.pending.borrow_mut();
         let Some(Pending::Join(join)) = pending.front_mut().map(|next| &mut **next) else {
             return false;
@@ -287,8 +302,11 @@ impl<W: Wire> RoomRegistry<W> {
         }
         join.written = Written::Done;
         drop(pending);
-        if matches!(kept, Ok(false)) {
-            self.supersede(peer);
+        match kept {
+            Ok(Kept::Superseded) => self.supersede(peer),
+            Ok(Kept::ByAll) => self.all_are_told(peer),
+            // It is told so when it is there, before it is told that it is.
+            Ok(Kept::Here) | Err(_) => peer.set(UNTOLD | PERSONAL),
         }
         !peer.is(CLOSED)
     }
@@ -297,21 +315,33 @@ impl<W: Wire> RoomRegistry<W> {
     fn heed(
         &self,
         peer: &Rc<Peer<W>>,
-        kept: crate::ports::PortFuture<Result<bool, BusError>>,
+        kept: PortFuture<Result<Kept, BusError>>,
+        has_changed: bool,
         ctx: &mut Context<Self>,
     ) {
         let ticket = peer.ticket.get();
         match poll_once(kept) {
-            Ok(Ok(false)) => self.supersede(peer),
-            Ok(_) => {}
+            Ok(kept) => self.heed_answer(peer, &kept, has_changed),
             Err(pending) => {
                 let peer = peer.clone();
                 ctx.spawn(pending.into_actor(self).map(move |kept, act, _| {
-                    if matches!(kept, Ok(false)) && peer.ticket.get() == ticket {
-                        act.supersede(&peer);
+                    if peer.ticket.get() == ticket {
+                        act.heed_answer(&peer, &kept, has_changed);
                     }
                 }));
             }
+        }
+    }
+
+    fn heed_answer(&self, peer: &Rc<Peer<W>>, kept: &Result<Kept, BusError>, has_changed: bool) {
+        match kept {
+            Ok(Kept::Superseded) => self.supersede(peer),
+            Ok(Kept::ByAll) => self.all_are_told(peer),
+            Ok(Kept::Here) | Err(_) if has_changed => {
+                peer.set(UNTOLD | PERSONAL);
+                self.say_untold(peer);
+            }
+            Ok(Kept::Here) | Err(_) => {}
         }
     }
 

@@ -14,7 +14,7 @@ use crate::{
         presence::Presence,
         protocol::Member,
         room_name::RoomName,
-        sessions::{self, Sessions},
+        sessions::{self, Kept, Sessions},
     },
     peer::Ticket,
     ports::{PortFuture, WallClock},
@@ -424,7 +424,14 @@ impl MemoryLink {
         let tag = self.tag;
         let mine = |server: &mut Server| std::mem::take(server.presence.entry(tag).or_default());
         match errand {
-            Errand::Keep(secret, record) => Ok(Outcome::Kept(server.data()?.sessions.keep(secret, record))),
+            Errand::Keep(secret, record) => {
+                let is_last = server.data()?.sessions.keep(secret, record);
+                Ok(Outcome::Kept(if is_last {
+                    Kept::ByAll
+                } else {
+                    Kept::Superseded
+                }))
+            }
             Errand::Claim(secret, subject) => {
                 let claimed = server.data()?.sessions.claim(secret, subject.as_deref(), now_ms);
                 if let Some(record) = &claimed {

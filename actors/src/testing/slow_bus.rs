@@ -8,7 +8,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::SessionRecord,
+        sessions::{Kept, SessionRecord},
     },
     peer::Ticket,
     ports::{Bus, BusError, BusGauges, Inlet, PortFuture, ShardId},
@@ -153,7 +153,7 @@ impl Bus for SlowBus {
         self.inner().exit(rooms, card);
     }
 
-    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<bool, BusError>> {
+    fn keep_session(&self, secret: Secret, record: SessionRecord) -> PortFuture<Result<Kept, BusError>> {
         for draft in std::mem::take(&mut *self.meanwhile.lock().unwrap_or_else(PoisonError::into_inner)) {
             drop(self.inner().publish(draft));
         }

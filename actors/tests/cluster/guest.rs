@@ -5,13 +5,9 @@ use greenroom_actors::testing::socket_io::{SocketIo, Stock};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How the node of a client stands with the broker: whether it can reach it, and how often it could not.
-pub type Standing = (bool, u64);
-
 /// What it has asked and waits to hear.
 enum Asked {
-    /// A room, and how its node stood then.
-    Join(&'static str, Standing),
+    Join(&'static str),
     Leave,
     Publish(String),
 }
@@ -24,8 +20,6 @@ pub struct Guest {
     pub node: (usize, u32),
     /// Its rooms, each with the moment from which on it is promised everything.
     rooms: BTreeMap<String, Option<u64>>,
-    /// Those of them of which its node could not tell the others yet.
-    untold: BTreeSet<&'static str>,
     /// Rooms that it may be in: it has asked, in this life.
     asked_for: BTreeSet<&'static str>,
     waits: BTreeMap<u64, Asked>,
@@ -43,7 +37,7 @@ pub struct Guest {
 
 impl Guest {
     /// Hears at most so many bytes.
-    pub fn hear(&mut self, bytes: usize, standing: Standing, truth: &mut Truth) {
+    pub fn hear(&mut self, bytes: usize, truth: &mut Truth) {
         if self.stock.now.is_none() {
             return;
         }
@@ -53,7 +47,7 @@ impl Guest {
             self.greeted();
         }
         for (id, answer) in std::mem::take(&mut self.stock.now().answers) {
-            self.answered(id, &answer, standing, truth);
+            self.answered(id, &answer, truth);
         }
         while self.heard < self.stock.events.len() {
             let event = self.stock.events[self.heard].clone();
@@ -66,10 +60,6 @@ impl Guest {
         if self.stock.lives == self.lives {
             self.diary.push("where it was".into());
             self.returns.0 += 1;
-            // Its node may not have been able to tell anybody.
-            for room in std::mem::take(&mut self.untold) {
-                self.rooms.remove(room);
-            }
             return;
         }
         self.diary.push("new".into());
@@ -77,22 +67,18 @@ impl Guest {
         self.lives = self.stock.lives;
         self.heard = 0;
         self.rooms.clear();
-        self.untold.clear();
         self.asked_for.clear();
         self.given = Given::default();
     }
 
-    fn answered(&mut self, id: u64, answer: &Value, standing: Standing, truth: &mut Truth) {
+    fn answered(&mut self, id: u64, answer: &Value, truth: &mut Truth) {
         let is_ok = answer["ok"] == true;
         match self.waits.remove(&id) {
-            Some(Asked::Join(room, before)) => {
+            Some(Asked::Join(room)) => {
                 assert!(is_ok, "{answer}");
                 self.diary.push(format!("joined {room}"));
                 let now = truth.tick();
                 self.rooms.entry(room.to_owned()).or_insert(Some(now));
-                if before != standing || !standing.0 {
-                    self.untold.insert(room);
-                }
             }
             Some(Asked::Leave) => assert!(is_ok, "{answer}"),
             Some(Asked::Publish(id)) => {
@@ -127,27 +113,22 @@ impl Guest {
         }
     }
 
-    /// Its node has been able to tell everything for a while.
-    pub fn all_told(&mut self) {
-        self.untold.clear();
-    }
-
     fn is_there(&mut self) -> bool {
         self.stock.now.is_some() && self.stock.recovered.is_some() && !self.stock.now().is_over()
     }
 
     /// Joins a room or leaves it.
-    pub fn ask(&mut self, room: &'static str, joins: bool, standing: Standing) {
+    pub fn ask(&mut self, room: &'static str, joins: bool) {
         if !self.is_there() {
             return;
         }
         let asked = if joins {
             self.asked_for.insert(room);
-            Asked::Join(room, standing)
+            Asked::Join(room)
         } else {
             // From here on it is promised nothing of it.
             self.rooms.remove(room);
-            let is_it = |asked: &Asked| matches!(asked, Asked::Join(other, _) if *other == room);
+            let is_it = |asked: &Asked| matches!(asked, Asked::Join(other) if *other == room);
             for asked in self.waits.values_mut().filter(|asked| is_it(asked)) {
                 *asked = Asked::Leave;
             }

@@ -2,6 +2,7 @@
 
 use crate::scene::*;
 use greenroom_actors::{ports::Bus as _, testing::on_virtual_time};
+use serde_json::json;
 
 #[test]
 fn what_was_seen_is_not_given_again_on_another_node_before_or_after_it_is_relayed() {
@@ -155,6 +156,71 @@ fn a_join_that_is_being_written_when_its_shard_crashes_is_written_again() {
         wait(0.1).await;
         guest.listen();
         assert_eq!(told(&guest), [1]);
+    });
+}
+
+#[test]
+fn rooms_that_were_joined_or_left_in_an_outage_are_kept_or_their_loss_is_told() {
+    on_virtual_time(async {
+        for (joins, moves_first) in [(true, true), (true, false), (false, true), (false, false)] {
+            let cluster = cluster(plan()).await;
+            let there = cluster.shard(1, 0);
+            let mut moving = guest(cluster.shard(0, 0), &["a", "c"]).await;
+            cut_off(&cluster, 0).await;
+            if joins {
+                join(&mut moving, "b").await;
+            } else {
+                moving.now().emit("leave", &json!("c"));
+                listen(&mut moving).await;
+            }
+            if !moves_first {
+                let_in(&cluster, 0).await;
+            }
+            moving.now().hang_up();
+            assert_eq!(
+                back(there, &mut moving).await,
+                Some(!moves_first),
+                "joins: {joins}"
+            );
+            for (number, room) in (1..).zip(["a", "b", "c"]) {
+                drop(publish(there, room, number));
+            }
+            wait(0.1).await;
+            listen(&mut moving).await;
+            let wanted: &[u64] = match (moves_first, joins) {
+                (true, _) => &[],
+                (false, true) => &[1, 2, 3],
+                (false, false) => &[1],
+            };
+            assert_eq!(told(&moving), wanted, "joins: {joins}");
+        }
+    });
+}
+
+#[test]
+fn a_client_whose_rooms_are_known_again_has_a_plain_position_at_once() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let mut moving = guest(cluster.shard(0, 0), &["a"]).await;
+        cut_off(&cluster, 0).await;
+        join(&mut moving, "b").await;
+        assert!(
+            moving
+                .offset
+                .as_deref()
+                .is_some_and(|offset| offset.contains('@'))
+        );
+        let_in(&cluster, 0).await;
+        listen(&mut moving).await;
+        assert!(
+            moving
+                .offset
+                .as_deref()
+                .is_some_and(|offset| !offset.contains('@'))
+        );
+        // So that what it joins now does not make its position one of other rooms.
+        join(&mut moving, "c").await;
+        assert_eq!(back(cluster.shard(1, 0), &mut moving).await, Some(true));
     });
 }
 

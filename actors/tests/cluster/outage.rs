@@ -288,3 +288,32 @@ fn nodes_that_start_before_the_broker_go_on_when_it_is_there() {
         assert_eq!(client.closed, None);
     });
 }
+
+#[test]
+fn who_goes_before_its_join_is_answered_leaves_nothing_behind_but_what_it_said() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let (here, there) = (cluster.shard(0, 0), cluster.shard(1, 0));
+        // The node is handed room a already.
+        let mut witness = joined(cluster.shard(1, 1), &["a", "b"]).await;
+        let mut client = joined(here, &["a"]).await;
+        drop(publish(here, "a", 0));
+        wait(0.1).await;
+        let position = hear(&mut client).position;
+        client.hang_up();
+        cluster.broker.set(Mood::Deaf);
+        let client = there.connect();
+        client.send(&json!({"type": "join", "room": "a", "since": position}));
+        client.send(&json!({"type": "publish", "room": "b", "event": "e", "data": 1}));
+        wait(0.01).await;
+        client.hang_up();
+        wait(0.01).await;
+        cluster.broker.set(Mood::Well);
+        heal(&cluster).await;
+        assert_eq!(numbers(&mut witness), [0, 1]);
+        assert_eq!(
+            there.desk.bus.members(&room("a")).await.map(|all| all.len()),
+            Ok(1)
+        );
+    });
+}

@@ -54,8 +54,9 @@ impl Player {
         };
         let rooms: Vec<String> = self.rooms.keys().cloned().collect();
         if rooms.is_empty() {
-            // A client without rooms has nothing to come back to.
+            // A client without rooms has nothing to come back to: it is a new one, and nobody knows what it had.
             self.position = None;
+            self.given = Given::default();
             return;
         }
         let frame = json!({"type": "join", "rooms": rooms, "since": since});

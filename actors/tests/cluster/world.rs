@@ -1,7 +1,7 @@
 //! Plays a schedule on a cluster.
 
 use crate::{
-    guest::{Guest, Standing},
+    guest::Guest,
     player::Player,
     schedule::{GUESTS, Kind, NODES, PLAYERS, Place, ROOMS, SHARDS, Schedule, Setup, Step, names},
     truth::{Answer, Truth},
@@ -9,7 +9,7 @@ use crate::{
 use greenroom_actors::{
     cluster_bus::OnOutage,
     logic::{bus_log::Limits, event::Receipt, protocol::Publication, throttle::Rules},
-    ports::{Bus as _, BusError, PortFuture},
+    ports::{BusError, PortFuture},
     reply::poll_once,
     room_registry::faults,
     testing::{
@@ -121,12 +121,6 @@ impl World {
         (node, self.started[node])
     }
 
-    /// How the node of a guest stands; one that was killed reaches nobody.
-    fn standing(&self, (node, life): (usize, u32)) -> Standing {
-        let state = self.cluster.buses[node].state();
-        (state.up && life == self.started[node], state.outages)
-    }
-
     async fn step(&mut self, step: &Step) {
         self.listen();
         match step {
@@ -190,8 +184,7 @@ impl World {
                 half_open,
             } => self.back(guest, place, polls, half_open),
             Step::Ask { guest, room, joins } => {
-                let standing = self.standing(self.guests[guest].node);
-                self.guests[guest].ask(ROOMS[room], joins, standing);
+                self.guests[guest].ask(ROOMS[room], joins);
             }
             Step::Emit { guest, rooms } => {
                 let (id, frame) = self.event(Kind::Chat, 0, &names(rooms));
@@ -258,8 +251,7 @@ impl World {
     }
 
     pub fn hear(&mut self, guest: usize, bytes: usize) {
-        let standing = self.standing(self.guests[guest].node);
-        self.guests[guest].hear(bytes, standing, &mut self.truth);
+        self.guests[guest].hear(bytes, &mut self.truth);
     }
 
     /// The next event, with an id of its own.
@@ -344,12 +336,6 @@ impl World {
             }
             for guest in 0..GUESTS {
                 self.hear(guest, usize::MAX);
-                let node = self.guests[guest].node;
-                let state = self.cluster.buses[node.0].state();
-                let now_ms = self.cluster.buses[node.0].now_ms();
-                if state.up && now_ms - state.since_ms > 1_000 && node.1 == self.started[node.0] {
-                    self.guests[guest].all_told();
-                }
             }
         }
     }

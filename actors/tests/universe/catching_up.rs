@@ -219,6 +219,7 @@ fn what_is_not_found_yet_of_what_waited_is_part_of_every_position() {
             seq: 300,
             waiting: vec![1, 250],
             seen: Vec::new(),
+            rooms: None,
         };
         wait(1.0).await;
         let mut client = at.connect();
@@ -249,5 +250,27 @@ fn what_is_not_found_yet_of_what_waited_is_part_of_every_position() {
         );
         assert_eq!(positions[2].waiting, [250]);
         assert_eq!(positions[3].waiting, [0; 0]);
+    });
+}
+
+/// What a client was told is missing, in whatever room, is one gap: it does not end the connection a page later.
+#[test]
+fn a_gap_that_begins_in_a_later_page_was_told_with_the_first() {
+    on_virtual_time(async {
+        let mut plan = Plan::new(1, 1);
+        plan.limits.history_events = 150;
+        let universe = Universe::planned(plan);
+        let at = shard(&universe, 0, 0);
+        // All that room a had, and half of what room b had; a page holds 128 events.
+        count(&universe, "a", 0..150);
+        count(&universe, "b", 150..450);
+        let position = Position::at(universe.bus.life(), 0).to_string();
+        let mut client = at.connect();
+        client.send(&json!({"type": "join", "rooms": ["a", "b"], "since": position}));
+        wait(1.0).await;
+        let frames = client.read();
+        assert_eq!(frames[0]["recovered"], false);
+        assert_eq!(numbers(&frames), (0..150).chain(300..450).collect::<Vec<_>>());
+        assert_eq!(client.closed, None);
     });
 }

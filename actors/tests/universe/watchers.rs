@@ -188,6 +188,7 @@ fn a_watcher_that_resumes_gets_what_waited_for_whoever_had_the_position() {
             seq: 8,
             waiting: vec![3],
             seen: Vec::new(),
+            rooms: None,
         };
         let watching = watch(shard(&universe, 0, 0), 5, Some(position)).await;
         wait(2.0).await;

@@ -5,6 +5,7 @@ use greenroom_actors::logic::cluster::record;
 use greenroom_actors::logic::event::NodeTag;
 use greenroom_actors::logic::presence::Card;
 use greenroom_actors::logic::room_name::RoomName;
+use greenroom_actors::logic::sessions::Kept;
 use redis::{Cmd, Value};
 
 use super::Shared;
@@ -126,7 +127,11 @@ fn name(cmd: &mut Cmd, rooms: &[RoomName]) {
 /// What an errand came to.
 pub(super) fn outcome(errand: &Errand, answer: Value) -> Result<Outcome, BrokerError> {
     match (errand, answer) {
-        (Errand::Keep(..), Value::Int(kept)) => Ok(Outcome::Kept(kept == 1)),
+        (Errand::Keep(..), Value::Int(kept)) => Ok(Outcome::Kept(if kept == 1 {
+            Kept::ByAll
+        } else {
+            Kept::Superseded
+        })),
         (Errand::Claim(..), Value::Nil) => Ok(Outcome::Claimed(None)),
         (Errand::Claim(..), answer) => {
             let mut values = list(answer)?.into_iter();

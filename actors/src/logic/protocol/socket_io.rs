@@ -159,6 +159,7 @@ mod tests {
             seq: 71,
             waiting: vec![70],
             seen: Vec::new(),
+            rooms: None,
         };
         let view = View {
             event: &event,

@@ -1,7 +1,7 @@
 //! What waits: a queue a key and connection.
 
 use super::{
-    super::{event::Event, merging::merged_payload, room_name::RoomName},
+    super::{digest, event::Event, merging::merged_payload, room_name::RoomName},
     Merge, Release, Rule, Who,
     window::{EventKey, event_key},
 };
@@ -38,13 +38,10 @@ pub fn same_key(first: &Event, event: &Event, rule: &Rule) -> bool {
 
 /// A hash by which events that wait under the same key, for the same rooms, are known again, on every node.
 pub fn key_hash(event: &Event, rule: &Rule) -> u32 {
-    const BASIS: u32 = 0x811c_9dc5;
-    const PRIME: u32 = 0x0100_0193;
     let about = event.about.as_deref().filter(|_| rule.merge != Merge::None);
     let rooms = event.places.iter().map(|place| place.room.as_str());
     let texts = [event.name.as_str()].into_iter().chain(rooms).chain(about);
-    let bytes = texts.flat_map(|text| text.bytes().chain([0xff]));
-    bytes.fold(BASIS, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(PRIME))
+    digest::fnv32(texts.flat_map(|text| text.bytes().chain([0xff])))
 }
 
 /// Whether two events are for the same rooms, named in the same order.
