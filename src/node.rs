@@ -17,11 +17,11 @@ use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::logic::{publication, ws};
 use greenroom_actors::memory::Memory;
 use greenroom_actors::messages::{Drain, Publish, Unwatch, Watch};
-use greenroom_actors::ports::{Bus, WallClock};
+use greenroom_actors::ports::{Bus, BusState, WallClock};
 use greenroom_actors::redis_bridge::RedisBridge;
 use greenroom_actors::room_registry::Settings;
 use greenroom_actors::subjects::Subjects;
-use greenroom_actors::supervise::Supervisor;
+use greenroom_actors::supervise::{Phase, Supervisor, Workers};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
@@ -31,7 +31,7 @@ use crate::auth::{FileError, Guard};
 use crate::buses;
 use crate::config::{Config, Problems, sections};
 use crate::extensions::Extensions;
-use crate::http::{self, Clients, Forward, Proxies, Site};
+use crate::http::{self, Clients, Forward, Proxies, Site, Stage, Stages};
 use crate::ids;
 use crate::js_cluster::JsCluster;
 use crate::rooms::Rooms;
@@ -99,7 +99,7 @@ pub struct Node {
     bus: Arc<dyn Bus>,
     shards: Shards,
     tls: Option<Arc<Certificates>>,
-    draining: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     publish_limits: publication::Limits,
     shutdown: sections::Shutdown,
     server: ServerHandle,
@@ -143,13 +143,13 @@ impl Node {
         let name: Arc<str> = config.node_id.clone().unwrap_or_else(ids::node_name).into();
         let shards = Shards::default();
         let guard = Guard::start(&config, &bridge_thread, &supervisor, &policy, &shards).await?;
-        let draining = watch::Sender::new(false);
+        let stage = watch::Sender::new(Stage::Serving);
         let mut parts = thread_parts(&config, &name, &supervisor, policy, &bus, bridge, &shards);
         parts.gate = guard.gate();
         parts.extensions = extensions;
         let forward = Forward::new(&config, &bus).map_err(|error| StartError::Forward(error.to_string()))?;
-        let (drains, forward) = (draining.subscribe(), forward.map(Arc::new));
-        let site = site(&config, parts, tls.clone(), guard.clone(), drains, forward);
+        let (stages, forward) = (Stages::of(&stage), forward.map(Arc::new));
+        let site = site(&config, parts, tls.clone(), guard.clone(), stages, forward);
         let workers = workers(&config);
         let server = http::serve(
             site,
@@ -164,7 +164,12 @@ impl Node {
             reason = "the accepting server: its end is awaited by `run`"
         )]
         let served = actix_rt::spawn(server);
-        if timeout(BEGIN_WITHIN, shards.begun(workers)).await.is_err() {
+        let begun = async {
+            shards.begun(workers).await;
+            // So that whoever hears where it listens finds it ready.
+            all_running(&supervisor).await;
+        };
+        if timeout(BEGIN_WITHIN, begun).await.is_err() {
             return Err(StartError::Thread("an HTTP worker".into()));
         }
         let js_cluster = JsCluster::join(&config, &name, &supervisor, &shards, &bus).await?;
@@ -175,7 +180,7 @@ impl Node {
             bus,
             shards,
             tls,
-            draining,
+            stage,
             publish_limits: publish_limits(&config),
             shutdown: config.shutdown,
             server: handle,
@@ -272,13 +277,12 @@ impl Node {
         ended
     }
 
-    /// Drains: stops accepting, tells every client to come back elsewhere, waits for what is in flight, within the
-    /// configured limit.
+    /// Drains: lets nobody into a room any more, tells every client to come back elsewhere, waits until the broker has what
+    /// was accepted and for what is in flight, within the configured limit.
     pub async fn stop(self) {
         let began = Instant::now();
         let limit = Duration::from_millis(self.shutdown.limit_ms);
-        self.draining.send_replace(true);
-        self.server.pause().await;
+        self.stage.send_replace(Stage::Draining);
         tracing::info!(connections = self.shards.connections(), "draining");
         for door in self.shards.all() {
             // A shard that cannot hear this is broken, and its connections end with the process.
@@ -293,20 +297,57 @@ impl Node {
         while self.shards.connections() > 0 && began.elapsed() < limit {
             sleep(DRAIN_LOOK).await;
         }
-        let left = limit
-            .saturating_sub(began.elapsed())
-            .max(Duration::from_millis(100));
-        // What was accepted is relayed, and the others learn that this node goes.
-        if timeout(left, self.bus.leave()).await.is_err() {
-            tracing::warn!("events that wait for the broker are lost with this node");
-        }
-        if timeout(left, self.server.stop(true)).await.is_err() {
+        let left = || {
+            let left = limit.saturating_sub(began.elapsed());
+            left.max(Duration::from_millis(100))
+        };
+        // While that takes long, requests are answered still.
+        let _ = timeout(left(), relayed(&*self.bus)).await;
+        self.stage.send_replace(Stage::Ending);
+        if timeout(left(), self.server.stop(true)).await.is_err() {
             tracing::warn!("requests were still in flight when the time was up");
         }
         let _ = timeout(Duration::from_secs(1), self.served).await;
+        part(&*self.bus, left()).await;
         self.js_cluster.into_iter().for_each(JsCluster::leave);
         self.bridge_thread.stop();
         tracing::info!(took_ms = began.elapsed().as_millis() as u64, "stopped");
+    }
+}
+
+/// Waits until each vital worker runs.
+async fn all_running(supervisor: &Supervisor) {
+    let run = |workers: &Workers| {
+        let mut vital = workers.values().filter(|status| status.vital);
+        vital.all(|status| status.phase == Phase::Running)
+    };
+    // The board is there for as long as the supervisor is.
+    let _ = supervisor.workers().wait_for(run).await;
+}
+
+/// Waits until the broker has what this node has accepted.
+async fn relayed(bus: &dyn Bus) {
+    let BusState { up, waiting, .. } = bus.state();
+    if !up && waiting > 0 {
+        tracing::warn!(waiting, "events wait for the broker, which is away");
+    }
+    bus.relayed().await;
+}
+
+/// Takes leave of the other nodes, when nothing is accepted any more.
+async fn part(bus: &dyn Bus, limit: Duration) {
+    let parts = async {
+        bus.relayed().await;
+        bus.leave().await;
+    };
+    if timeout(limit, parts).await.is_err() {
+        match bus.state().waiting {
+            0 => tracing::info!("the broker does not answer: the other nodes find out by themselves"),
+            lost => tracing::error!(
+                lost,
+                "events that the broker has not taken are lost with this node"
+            ),
+        }
     }
 }
 
@@ -364,7 +405,7 @@ fn site(
     parts: ThreadParts,
     tls: Option<Arc<Certificates>>,
     guard: Guard,
-    draining: watch::Receiver<bool>,
+    stages: Stages,
     forward: Option<Arc<Forward>>,
 ) -> Site {
     let clients = Clients {
@@ -389,7 +430,7 @@ fn site(
         max_payload: config.socketio.max_payload_bytes,
         cookie: config.socketio.cookie.as_deref().map(Arc::from),
         forward,
-        draining,
+        stages,
         began: Instant::now(),
     }
 }

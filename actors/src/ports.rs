@@ -226,7 +226,12 @@ pub trait Bus: Send + Sync + 'static {
         Box::pin(ready(()))
     }
 
-    /// The node goes: resolves when what it has accepted is shared, as far as that can be, and the others know.
+    /// Resolves when what it has accepted is shared: not before what it shares is there again.
+    fn relayed(&self) -> PortFuture<()> {
+        Box::pin(ready(()))
+    }
+
+    /// The node goes: resolves when the others know, as far as that can be.
     fn leave(&self) -> PortFuture<()> {
         Box::pin(ready(()))
     }

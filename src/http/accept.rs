@@ -12,12 +12,12 @@ use actix_http::error::DispatchError;
 use greenroom_actors::callers::{Refused, Socket};
 use greenroom_actors::stats::ShardStats;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::patience::Patience;
+use super::stage::{Stage, Stages};
 use super::turn_away::TurnAway;
-use super::{Clients, Site, begun};
+use super::{Clients, Site};
 use crate::adapters::stream::Stream;
 use crate::adapters::tls::{self, Certificates, TlsStream};
 
@@ -39,7 +39,7 @@ pub struct Accept {
     /// How long it may take for the head of its next request. A body that was asked to come by a `100 Continue` counts as
     /// what follows an answer.
     request: Duration,
-    draining: watch::Receiver<bool>,
+    stages: Stages,
     stats: Arc<ShardStats>,
     /// When the log was last told of one that failed or was refused.
     said: Cell<Option<Instant>>,
@@ -55,7 +55,7 @@ impl Accept {
             handshake: site.times.handshake,
             send: site.times.send,
             request: site.times.header + site.times.body,
-            draining: site.draining.clone(),
+            stages: site.stages.clone(),
             stats,
             said: Cell::new(None),
         })
@@ -108,7 +108,7 @@ impl Accept {
         !is_said
     }
 
-    /// The handshake of TLS, which is not waited for when the node shuts down.
+    /// The handshake of TLS, which is not waited for when the node ends.
     async fn shake_hands(
         &self,
         certificates: &Certificates,
@@ -119,7 +119,7 @@ impl Accept {
         let stream = Box::new(TlsStream::new(tcp, certificates.config()).map_err(refused)?);
         let shaken = tokio::select! {
             shaken = timeout(self.handshake, std::future::poll_fn(|task| stream.poll_handshake(task))) => shaken,
-            () = begun(self.draining.clone()) => return Err(DispatchError::DisconnectTimeout),
+            () = self.stages.clone().reached(Stage::Ending) => return Err(DispatchError::DisconnectTimeout),
         };
         let error = match shaken {
             Ok(Ok(())) => {

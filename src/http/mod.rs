@@ -18,6 +18,7 @@ mod sessions;
 mod shapes;
 pub mod socketio;
 mod sse;
+mod stage;
 mod turn_away;
 mod typed;
 mod unread;
@@ -37,7 +38,6 @@ use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_conf
 use actix_web::dev::AppConfig;
 use actix_web::web::ThinData;
 use actix_web::{App, Resource, web};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::adapters::tls::Certificates;
@@ -53,6 +53,7 @@ pub use forward::Forward;
 pub use ops::openapi_json;
 pub use origins::Origins;
 pub use proxies::{Cidr, Proxies};
+pub use stage::{Stage, Stages};
 
 /// The door of Socket.IO.
 const SOCKET_IO: &str = "/socket.io/";
@@ -90,8 +91,8 @@ pub struct Site {
     pub cookie: Option<Arc<str>>,
     /// What hands requests on to other nodes, where there may be some.
     pub forward: Option<Arc<Forward>>,
-    /// Whether the node is shutting down.
-    pub draining: watch::Receiver<bool>,
+    /// How far it has got with shutting down.
+    pub stages: Stages,
     /// When it began.
     pub began: Instant,
 }
@@ -214,16 +215,12 @@ fn app(
         .wrap(actix_web::middleware::from_fn(error::in_our_words))
         .wrap(origins::cors(site.origins.clone()))
         .wrap(actix_web::middleware::from_fn(client::identify))
+        .wrap(actix_web::middleware::from_fn(stage::part))
         .configure(|config| engine_routes(config, &site.parts.extensions))
         .configure(routes);
     map_config(app, |()| AppConfig::default())
         .map_err(|error: actix_web::Error| Response::from(error))
         .map(|response| Response::from(response).map_into_boxed_body())
-}
-
-/// Resolves when the node begins to shut down, or is no longer there to say so.
-async fn begun(mut draining: watch::Receiver<bool>) {
-    let _ = draining.wait_for(|draining| *draining).await;
 }
 
 /// Listens: every worker thread has a shard of the rooms, the application, and a way to take connections over.
@@ -237,7 +234,7 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
         .disable_signals();
     let server = builder.listen("http", listener, move || {
         let thread = Thread::start(&site.parts);
-        let draining = site.draining.clone();
+        let stages = site.stages.clone();
         let times = site.times;
         let accept = Accept::new(&site, thread.desk.hub.stats.clone());
         let http = HttpService::build()
@@ -246,8 +243,8 @@ pub fn serve(site: Site, listener: TcpListener, workers: usize, shutdown: Durati
             .keep_alive(times.keep_alive)
             // A stream whose client has gone is over at once, not when writing to it has failed twice.
             .h1_allow_half_closed(false)
-            // Without it, connections that are merely kept alive would be waited for.
-            .graceful_shutdown_signal(move || begun(draining.clone()))
+            // Without it, connections that are merely kept alive would be waited for in the end.
+            .graceful_shutdown_signal(move || stages.clone().reached(Stage::Ending))
             .on_connect_ext(|stream: &patience::Patience, connection| drop(connection.insert(stream.stage())))
             .upgrade(upgrade::service(site.clone(), thread.clone()))
             .finish(app(&site, &thread));

@@ -156,7 +156,7 @@ pub async fn readyz(here: Here) -> HttpResponse {
     let memory = memory(&here.site.parts.memory);
     let bus = bus(&here.site.parts.bus.state());
     let is_up = |dependency: &Dependency| dependency.state == "up";
-    let status = if *here.site.draining.borrow() {
+    let status = if here.site.stages.is_draining() {
         "draining"
     } else if vital_down {
         "restarting"

@@ -77,7 +77,7 @@ impl Here {
 
     /// Whether one more connection may come.
     pub fn check_open(&self) -> Result<(), ApiError> {
-        if *self.site.draining.borrow() || self.thread.desk.hub.draining.get() {
+        if self.site.stages.is_draining() || self.thread.desk.hub.draining.get() {
             return Err(Fault::new(Code::Draining, Code::Draining.row().meaning).into());
         }
         if self.site.parts.shards.connections() >= self.site.connections {

@@ -8,6 +8,7 @@ mod kit;
 mod coming_back;
 mod faults;
 mod kinds;
+mod leaving;
 mod presence;
 mod sharing;
 

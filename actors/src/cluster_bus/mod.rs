@@ -310,14 +310,23 @@ impl Bus for ClusterBus {
         })
     }
 
-    fn leave(&self) -> PortFuture<()> {
+    fn relayed(&self) -> PortFuture<()> {
         let (state, idle) = (self.state.clone(), self.idle.clone());
+        Box::pin(async move {
+            while state
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .has_to_relay()
+            {
+                idle.notified().await;
+            }
+        })
+    }
+
+    fn leave(&self) -> PortFuture<()> {
         let gone = self.errand(Errand::Empty, drop);
         let bye = self.errand(Errand::Bye, drop);
         Box::pin(async move {
-            while state.lock().unwrap_or_else(PoisonError::into_inner).is_relaying() {
-                idle.notified().await;
-            }
             // Whoever does not hear it finds out by itself.
             let _ = (gone.await, bye.await);
         })

@@ -52,6 +52,7 @@ impl Drop for Run<'_> {
         let mut state = self.bus.lock();
         if state.link().is_ok() {
             state.go_down("the bridge was restarted", now_ms);
+            self.bus.idle.notify_one();
         }
         if let Some((_, asked)) = self.errands.take() {
             state.alone(asked, now_ms);

@@ -142,9 +142,9 @@ impl State {
         }
     }
 
-    /// Whether something is on its way to the broker.
-    pub fn is_relaying(&self) -> bool {
-        self.link.is_some() && self.outbox.len() > 0
+    /// Whether the broker does not have all that this node has accepted, or has not said so.
+    pub fn has_to_relay(&self) -> bool {
+        self.outbox.len() > 0
     }
 
     pub fn gauges(&self) -> BusGauges {

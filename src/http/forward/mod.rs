@@ -280,7 +280,7 @@ async fn attach(
                 place,
                 send: site.times.send,
                 close: Duration::from_millis(site.parts.close_ms),
-                draining: site.draining.clone(),
+                stages: site.stages.clone(),
             };
             response.extensions_mut().insert(TakeOver {
                 becomes: Becomes::Tunnel(Box::new(tunnel)),

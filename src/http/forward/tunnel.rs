@@ -9,12 +9,12 @@ use actix_http::body::BoxBody;
 use actix_http::h1;
 use reqwest::Upgraded;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split};
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::super::patience::Patience;
 use super::super::shapes::Place;
-use super::super::{begun, upgrade};
+use super::super::stage::{Stage, Stages};
+use super::super::upgrade;
 
 /// Bytes that are under way in either direction.
 const BUFFER_BYTES: usize = 8 << 10;
@@ -30,7 +30,7 @@ pub struct Tunnel {
     /// How long one side may go on when the other has ended.
     pub close: Duration,
     /// When the node shuts down, it ends: its client comes back by another one.
-    pub draining: watch::Receiver<bool>,
+    pub stages: Stages,
 }
 
 impl Tunnel {
@@ -41,7 +41,7 @@ impl Tunnel {
             place: _place,
             send,
             close,
-            draining,
+            stages,
         } = self;
         let parts = framed.into_parts();
         let (client, _socket) = parts.io.into_inner();
@@ -63,7 +63,7 @@ impl Tunnel {
         let _ = tokio::select! {
             _ = &mut down => timeout(close, up).await.map(drop),
             _ = &mut up => timeout(close, down).await.map(drop),
-            () = begun(draining) => Ok(()),
+            () = stages.reached(Stage::Draining) => Ok(()),
         };
     }
 }
