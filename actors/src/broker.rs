@@ -11,7 +11,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{Kept, SessionRecord},
+        sessions::{Claimed, Kept, SessionRecord},
     },
     peer::Ticket,
     ports::{BusError, PortFuture},
@@ -146,7 +146,7 @@ pub enum Outcome {
     /// Of [`Errand::Keep`].
     Kept(Kept),
     /// Of [`Errand::Claim`].
-    Claimed(Option<SessionRecord>),
+    Claimed(Option<Claimed>),
 }
 
 /// A node as others see it.

@@ -11,7 +11,7 @@ use crate::{
         presence::{Card, Presence, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{self, Kept, SessionRecord, Sessions},
+        sessions::{self, Claimed, Kept, SessionRecord, Sessions},
     },
     messages::FromBus,
     peer::Ticket,
@@ -195,7 +195,7 @@ impl Bus for EmbeddedBus {
         &self,
         secret: Secret,
         subject: Option<Arc<str>>,
-    ) -> PortFuture<Result<Option<SessionRecord>, BusError>> {
+    ) -> PortFuture<Result<Option<Claimed>, BusError>> {
         let mut inner = self.lock();
         let record = inner.sessions.claim(secret, subject.as_deref(), (self.clock)());
         if let Some(record) = &record {
@@ -205,7 +205,10 @@ impl Bus for EmbeddedBus {
                 inlet.hand_over(FromBus::TakenOver { id, generation });
             }
         }
-        done(record)
+        done(record.map(|record| Claimed {
+            record,
+            is_latest: true,
+        }))
     }
 
     fn part_session(&self, ticket: Ticket, for_good: bool) {

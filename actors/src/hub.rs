@@ -375,6 +375,22 @@ impl<W: Wire> Hub<W> {
         }
     }
 
+    /// A connection is over, but what its client has asked is carried out still: the shard looks at it, since nothing waits
+    /// any more for the client to take what comes before.
+    pub(crate) fn finish(&self, peer: &Rc<Peer<W>>) {
+        if peer.pending.borrow().is_empty() {
+            return;
+        }
+        if !peer.is(CLOSED) {
+            peer.kill();
+        }
+        if !peer.is(HUNGRY) {
+            peer.set(HUNGRY);
+            self.hungry.borrow_mut().push(peer.clone());
+            self.wake();
+        }
+    }
+
     pub(crate) fn take_hungry(&self) -> Vec<Rc<Peer<W>>> {
         let hungry = self.hungry.take();
         hungry.iter().for_each(|peer| peer.clear(HUNGRY));

@@ -7,6 +7,7 @@ use crate::{
     callers::Session,
     gate::Standing,
     logic::{
+        bus_log::Gap,
         engine_io::{
             Control,
             payload::{self, Part},
@@ -191,8 +192,8 @@ pub struct CatchUp {
     pub base: u64,
     /// The first event under each throttle key that the peer does not have, though it is at or below `base`.
     pub firsts: Vec<u64>,
-    /// What is missing up to here it has been told of, as one gap: it is not told again.
-    pub told_upto: u64,
+    /// What it has been told is missing.
+    pub gaps: Vec<Gap>,
     /// Events at or below `base` that it does not have, found so far.
     pub resend: Vec<Arc<Event>>,
     /// The join that is answered with the first page. Until then the client has what it said it has.
@@ -201,6 +202,15 @@ pub struct CatchUp {
     pub missed: bool,
     /// The read that is under way: the answers to others came too late.
     pub reading: Option<u64>,
+}
+
+impl CatchUp {
+    /// It is told that this is missing.
+    pub fn note_gaps(&mut self, gaps: &[Gap]) {
+        self.gaps
+            .retain(|(room, _)| !gaps.iter().any(|(gap, _)| gap == room));
+        self.gaps.extend_from_slice(gaps);
+    }
 }
 
 /// The frame did not fit.

@@ -11,7 +11,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{Kept, SessionRecord},
+        sessions::{Claimed, Kept, SessionRecord},
     },
     messages::{Accepted, FromBus},
     peer::Ticket,
@@ -157,7 +157,7 @@ pub trait Bus: Send + Sync + 'static {
         &self,
         secret: Secret,
         subject: Option<Arc<str>>,
-    ) -> PortFuture<Result<Option<SessionRecord>, BusError>>;
+    ) -> PortFuture<Result<Option<Claimed>, BusError>>;
 
     /// A client's connection is over; unless for good, it may come back for a while. Takes effect at once or soon; never
     /// blocks.

@@ -432,6 +432,9 @@ impl<W: Wire> ActorFuture<SessionActor<W>> for Life {
         }
         act.over = act.over || act.read(ctx, task).is_ready();
         // What was asked is still carried out: a message whose sender stops is not handled any more.
+        if act.over && act.in_flight > 0 {
+            act.desk.hub.finish(&act.peer);
+        }
         if !act.over || act.in_flight > 0 {
             return Poll::Pending;
         }

@@ -168,6 +168,7 @@ pub async fn history(
         rooms: vec![(room.clone(), 0)],
         after: firsts.first().map_or(base, |first| first - 1),
         whole_from: base,
+        gaps: Vec::new(),
         must: firsts.clone(),
         events_max: limit,
         bytes_max: PAGE_BYTES,

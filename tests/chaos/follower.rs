@@ -75,8 +75,8 @@ impl Followers {
                 last == 0
                     || log
                         .iter()
-                    .rev()
-                    .any(|entry| matches!(entry, Entry::Heard { number, .. } if *number == last))
+                        .rev()
+                        .any(|entry| matches!(entry, Entry::Heard { number, .. } if *number == last))
             };
             let what = format!("follower {number} to hear {last}");
             let heard = eventually(&what, || async { has_last() });

@@ -7,7 +7,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{Kept, SessionRecord},
+        sessions::{Claimed, Kept, SessionRecord},
     },
     messages::FromBus,
     peer::Ticket,
@@ -81,7 +81,10 @@ impl State {
                     let (id, generation) = (record.id, record.generation);
                     self.subscriptions.tell(&FromBus::TakenOver { id, generation });
                 }
-                Outcome::Claimed(claimed)
+                Outcome::Claimed(claimed.map(|record| Claimed {
+                    record,
+                    is_latest: false,
+                }))
             }
             Errand::Part(ticket, for_good) => {
                 let Ticket { secret, generation } = ticket;

@@ -23,7 +23,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{self, Kept, SessionRecord},
+        sessions::{self, Claimed, Kept, SessionRecord},
     },
     messages::Accepted,
     peer::Ticket,
@@ -234,9 +234,9 @@ impl Bus for ClusterBus {
         &self,
         secret: Secret,
         subject: Option<Arc<str>>,
-    ) -> PortFuture<Result<Option<SessionRecord>, BusError>> {
+    ) -> PortFuture<Result<Option<Claimed>, BusError>> {
         self.errand(Errand::Claim(secret, subject), |outcome| match outcome {
-            Outcome::Claimed(record) => record,
+            Outcome::Claimed(claimed) => claimed,
             Outcome::Done | Outcome::Kept(_) => None,
         })
     }

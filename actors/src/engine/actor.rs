@@ -400,6 +400,9 @@ impl<W: Wire> ActorFuture<EngineActor<W>> for Life {
             .transit
             .as_ref()
             .is_some_and(|transit| !transit.parting.is_empty());
+        if act.over && act.in_flight > 0 && !parts {
+            act.desk.hub.finish(&act.peer);
+        }
         if !act.over || act.in_flight > 0 || parts {
             return Poll::Pending;
         }

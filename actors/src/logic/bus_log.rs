@@ -60,12 +60,28 @@ pub struct Query {
     pub after: u64,
     /// The point from which on nothing may be missing for the page to be whole.
     pub whole_from: u64,
+    /// Rooms of which the reader knows that something is missing, up to these: of them nothing may be missing after that.
+    pub gaps: Vec<Gap>,
     /// Single events at or before `whole_from` that must be there for the page to be whole.
     pub must: Vec<u64>,
     /// Most events in a page.
     pub events_max: usize,
     /// Most bytes (payloads) in a page; one event always fits.
     pub bytes_max: usize,
+}
+
+/// Of a room something is missing up to a sequence.
+pub type Gap = (RoomName, u64);
+
+impl Query {
+    /// Each room with the point from which on nothing of it may be missing.
+    pub fn whole_from(&self) -> impl Iterator<Item = (&RoomName, u64)> {
+        let known = |room: &RoomName| self.gaps.iter().find(|(gap, _)| gap == room);
+        self.rooms.iter().map(move |(room, joined_at)| {
+            let from = self.whole_from.max(*joined_at);
+            (room, known(room).map_or(from, |(_, upto)| from.max(*upto)))
+        })
+    }
 }
 
 /// A part of the history.
@@ -81,6 +97,8 @@ pub struct Page {
     pub more: bool,
     /// Whether nothing that was asked for has been lost.
     pub whole: bool,
+    /// Rooms of which something has been lost that was asked for.
+    pub gaps: Vec<Gap>,
 }
 
 /// What reading a page costs beside its payloads, as if it were bytes: to begin with, and to look at each room.
@@ -416,8 +434,10 @@ impl BusLog {
                 log.kept.make_contiguous();
             }
         }
+        let gaps = self.gaps(query);
         let mut page = Page {
-            whole: self.is_whole(query),
+            whole: gaps.is_empty() && self.has_all(query),
+            gaps,
             upto: self.seq,
             head: self.seq,
             ..Page::default()
@@ -463,28 +483,31 @@ impl BusLog {
         &old[old.partition_point(|kept| kept.event.seq <= after)..]
     }
 
-    fn is_whole(&self, query: &Query) -> bool {
-        let mut missing = query.must.clone();
-        for (room, from) in &query.rooms {
-            let Some(log) = self.rooms.get(room) else {
-                if self.forgotten > query.whole_from.max(*from) {
-                    return false;
+    /// Rooms of which something is not kept any more, up to what each lacks it.
+    fn gaps(&self, query: &Query) -> Vec<Gap> {
+        let lacks = |(room, from): (&RoomName, u64)| {
+            let upto = match self.rooms.get(room) {
+                None => self.forgotten,
+                Some(log) => {
+                    let kept = log.kept.as_slices().0;
+                    let first = kept.partition_point(|kept| kept.event.seq <= from);
+                    kept.get(first).map_or(log.last_seq, |next| next.prev)
                 }
-                continue;
             };
+            (upto > from).then(|| (room.clone(), upto))
+        };
+        query.whole_from().filter_map(lacks).collect()
+    }
+
+    /// Whether each event that must be there is.
+    fn has_all(&self, query: &Query) -> bool {
+        let is_kept = |log: &RoomLog, must: u64| {
             let kept = log.kept.as_slices().0;
-            let from = query.whole_from.max(*from);
-            let first = kept.partition_point(|kept| kept.event.seq <= from);
-            let whole = match kept.get(first) {
-                Some(next) => next.prev <= from,
-                None => log.last_seq <= from,
-            };
-            if !whole {
-                return false;
-            }
-            missing.retain(|seq| kept.binary_search_by_key(seq, |kept| kept.event.seq).is_err());
-        }
-        missing.is_empty()
+            kept.binary_search_by_key(&must, |kept| kept.event.seq).is_ok()
+        };
+        let logs = || query.rooms.iter().filter_map(|(room, _)| self.rooms.get(room));
+        let is_there = |must: &u64| logs().any(|log| is_kept(log, *must));
+        query.must.iter().all(is_there)
     }
 }
 

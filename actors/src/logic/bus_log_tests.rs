@@ -37,6 +37,7 @@ fn query(rooms: &[&str], after: u64) -> Query {
         rooms: rooms.iter().map(|name| (room(name), 0)).collect(),
         after,
         whole_from: after,
+        gaps: Vec::new(),
         must: vec![],
         events_max: 1_000,
         bytes_max: 1 << 20,

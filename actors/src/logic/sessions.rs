@@ -23,6 +23,17 @@ pub struct SessionRecord {
     pub rooms: Vec<(RoomName, u64)>,
 }
 
+/// Where a client was that has come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// Where, as its next generation.
+    pub record: SessionRecord,
+    /// Whether these are its last rooms. A node that is alone does not know where the client was since, and a broker that
+    /// was replaced may have an older record: then it is there only if the client says the same
+    /// ([`Position::rooms`]).
+    pub is_latest: bool,
+}
+
 /// What became of writing down where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {

@@ -128,7 +128,8 @@ impl<W: Wire> RoomRegistry<W> {
         Some(Query {
             rooms: peer.rooms.borrow().clone(),
             after: catch_up.after,
-            whole_from: catch_up.after.max(catch_up.base).max(catch_up.told_upto),
+            whole_from: catch_up.after.max(catch_up.base),
+            gaps: catch_up.gaps.clone(),
             must: catch_up.firsts.clone(),
             events_max: PAGE_EVENTS,
             bytes_max: peer.low_water(),
@@ -199,7 +200,7 @@ impl<W: Wire> RoomRegistry<W> {
             if let Some(catch_up) = &mut *peer.catch_up.borrow_mut() {
                 catch_up.firsts.clear();
                 // Of several rooms the one with the longest gap may come in a later page.
-                catch_up.told_upto = page.head;
+                catch_up.note_gaps(&page.gaps);
                 catch_up.base = catch_up.base.min(page.head.max(self.state.applied));
                 catch_up.after = catch_up.after.min(catch_up.base);
                 peer.upto.set(catch_up.base);
@@ -234,7 +235,7 @@ impl<W: Wire> RoomRegistry<W> {
                 let first = page.events.first().map_or(page.upto, |event| event.seq - 1);
                 catch_up.after = catch_up.after.max(first);
                 catch_up.base = catch_up.after;
-                catch_up.told_upto = page.head;
+                catch_up.note_gaps(&page.gaps);
                 catch_up.firsts.clear();
                 catch_up.missed = true;
             }

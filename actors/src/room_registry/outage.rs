@@ -47,10 +47,14 @@ impl<W: Wire> RoomRegistry<W> {
         };
         let notice = notice(r#type, message);
         for peer in self.deps.hub.all() {
-            // One of which the others do not know where it is hears that they do once they do.
-            if !peer.is(UNTOLD) {
-                self.notify(&peer, &notice);
+            if !state.up && peer.ticket.get().is_some() {
+                // Wherever it comes back, what it says of its rooms has to be enough.
+                peer.set(UNTOLD | PERSONAL);
+            } else if peer.is(UNTOLD) {
+                // It hears it once all others know where it is.
+                continue;
             }
+            self.notify(&peer, &notice);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
         presence::{Card, Secret, SessionId},
         protocol::{Rooms, socket_io},
         room_name::RoomName,
-        sessions::{Kept, SessionRecord},
+        sessions::{Claimed, Kept, SessionRecord},
     },
     messages::Enter,
     peer::{CLOSED, CLOSING, GREETED, PERSONAL, Peer, Pending, PendingJoin, Ticket, UNTOLD, Written},
@@ -32,37 +32,37 @@ pub struct Newcomer {
 pub struct Claim {
     bus: Arc<dyn Bus>,
     secret: Secret,
-    record: Option<SessionRecord>,
+    claimed: Option<Claimed>,
 }
 
 impl Claim {
     /// The place of the client with this secret, as the bus has given it.
-    pub fn new(bus: Arc<dyn Bus>, secret: Secret, record: SessionRecord) -> Self {
-        let record = Some(record);
-        Self { bus, secret, record }
+    pub fn new(bus: Arc<dyn Bus>, secret: Secret, claimed: Claimed) -> Self {
+        let claimed = Some(claimed);
+        Self { bus, secret, claimed }
     }
 
     /// What a client has that was given nothing yet.
     pub fn start(&self) -> Option<Position> {
-        self.record.as_ref().map(SessionRecord::start)
+        self.claimed.as_ref().map(|claimed| claimed.record.start())
     }
 
     /// Whether its client may, as it stands, be in all the rooms where it was.
     pub fn may_be_taken<W: Wire>(&self, peer: &Peer<W>, now_ms: i64) -> bool {
-        let rooms = self.record.iter().flat_map(|record| &record.rooms);
+        let rooms = self.claimed.iter().flat_map(|claimed| &claimed.record.rooms);
         gate::could_join(peer, rooms.map(|(room, _)| room), now_ms)
     }
 
     /// Somebody is there from now on.
-    fn take(mut self) -> Option<(Secret, SessionRecord)> {
-        self.record.take().map(|record| (self.secret, record))
+    fn take(mut self) -> Option<(Secret, Claimed)> {
+        self.claimed.take().map(|claimed| (self.secret, claimed))
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        if let Some(SessionRecord { generation, .. }) = self.record {
-            let secret = self.secret;
+        if let Some(Claimed { record, .. }) = &self.claimed {
+            let (secret, generation) = (self.secret, record.generation);
             self.bus.part_session(Ticket { secret, generation }, false);
         }
     }
@@ -89,17 +89,17 @@ impl<W: Wire> RoomRegistry<W> {
             // It left again before it was there.
             return;
         };
-        let Some((secret, record)) = claim.and_then(Claim::take) else {
+        let Some((secret, Claimed { record, is_latest })) = claim.and_then(Claim::take) else {
             return self.begin_afresh(&peer, otherwise, since.as_ref(), ctx);
         };
         self.be(&peer, record.id, record.generation, Some(secret));
         // Another connection may have come for it since, and nobody would tell this one any more.
         let kept = self.deps.neighbours.bus.keep_session(secret, record.clone());
         self.heed(&peer, kept, false, ctx);
-        // It may have joined or left rooms on a node that could tell nobody.
-        let is_where_it_was =
-            |since: &Position| since.rooms.is_none_or(|rooms| rooms == record.rooms_digest());
-        if !since.as_ref().is_none_or(is_where_it_was) {
+        // It may have joined or left rooms on a node that could tell nobody, or told a broker that does not know it any
+        // more: so what it says itself counts, and silence only where nothing else can be known.
+        let says = since.as_ref().and_then(|since| since.rooms);
+        if !says.map_or(is_latest, |rooms| rooms == record.rooms_digest()) {
             return self.begin_afresh(&peer, otherwise, since.as_ref(), ctx);
         }
         if record.rooms.is_empty() {
@@ -337,11 +337,12 @@ impl<W: Wire> RoomRegistry<W> {
         match kept {
             Ok(Kept::Superseded) => self.supersede(peer),
             Ok(Kept::ByAll) => self.all_are_told(peer),
-            Ok(Kept::Here) | Err(_) if has_changed => {
+            Ok(Kept::Here) | Err(_) => {
                 peer.set(UNTOLD | PERSONAL);
-                self.say_untold(peer);
+                if has_changed {
+                    self.say_untold(peer);
+                }
             }
-            Ok(Kept::Here) | Err(_) => {}
         }
     }
 

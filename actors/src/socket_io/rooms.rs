@@ -129,9 +129,9 @@ impl<W: Wire> Handler<W> for RoomsHandler<W> {
         let handler = self.clone();
         Some(
             async move {
-                let record = claimed.await.ok().flatten();
-                let counted = handler.count_in(&socket.peer, record.is_some()).await;
-                let claim = record.map(|record| Claim::new(handler.desk.bus.clone(), secret, record));
+                let claimed = claimed.await.ok().flatten();
+                let counted = handler.count_in(&socket.peer, claimed.is_some()).await;
+                let claim = claimed.map(|claimed| Claim::new(handler.desk.bus.clone(), secret, claimed));
                 // What it may do now may be less than it was.
                 let claim = claim.filter(|claim| claim.may_be_taken(&socket.peer, (handler.desk.clock)()));
                 let since = match (&auth.offset, &claim) {

@@ -11,10 +11,10 @@ use crate::{
         cluster::told::Told,
         event::{Draft, NodeTag, Origin},
         position::Life,
-        presence::Presence,
+        presence::{Presence, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{self, Kept, Sessions},
+        sessions::{self, Claimed, Kept, Sessions},
     },
     peer::Ticket,
     ports::{PortFuture, WallClock},
@@ -62,6 +62,8 @@ pub struct MemoryBroker {
 struct Data {
     log: BusLog,
     sessions: Sessions,
+    /// In which era each client was written down last.
+    kept_in: BTreeMap<Secret, u64>,
     /// What each node has relayed.
     sent: BTreeMap<NodeTag, Relayed>,
     /// What is known of the era before this one: its last number here, the highest that anybody knew, and where this one
@@ -234,6 +236,7 @@ impl Server {
             Data {
                 log,
                 sessions: Sessions::new(kept),
+                kept_in: BTreeMap::new(),
                 sent: BTreeMap::new(),
                 last: 0,
                 lost: hello.known,
@@ -425,7 +428,11 @@ impl MemoryLink {
         let mine = |server: &mut Server| std::mem::take(server.presence.entry(tag).or_default());
         match errand {
             Errand::Keep(secret, record) => {
-                let is_last = server.data()?.sessions.keep(secret, record);
+                let data = server.data()?;
+                let is_last = data.sessions.keep(secret, record);
+                if is_last {
+                    data.kept_in.insert(secret, data.base);
+                }
                 Ok(Outcome::Kept(if is_last {
                     Kept::ByAll
                 } else {
@@ -433,12 +440,16 @@ impl MemoryLink {
                 }))
             }
             Errand::Claim(secret, subject) => {
-                let claimed = server.data()?.sessions.claim(secret, subject.as_deref(), now_ms);
+                let data = server.data()?;
+                let claimed = data.sessions.claim(secret, subject.as_deref(), now_ms);
+                let is_latest = data.kept_in.get(&secret) == Some(&data.base);
                 if let Some(record) = &claimed {
                     let told = Arrival::Told(Told::taken_over(record.id, record.generation));
                     server.hand_out(&told, at, |_| true);
                 }
-                Ok(Outcome::Claimed(claimed))
+                Ok(Outcome::Claimed(
+                    claimed.map(|record| Claimed { record, is_latest }),
+                ))
             }
             Errand::Part(Ticket { secret, generation }, for_good) => {
                 server.data()?.sessions.part(secret, generation, for_good, now_ms);
@@ -552,10 +563,13 @@ impl Link for MemoryLink {
         self.ask(false, |server, _| {
             let data = server.data()?;
             let mut page = data.log.read(&query, now_ms);
-            let from = |room: &(RoomName, u64)| query.whole_from.max(room.1);
-            for from in query.rooms.iter().map(from) {
+            for (room, from) in query.whole_from() {
                 let is_lost = from < data.base && data.lost > from.max(data.last);
-                page.whole &= from >= data.dead && !is_lost;
+                let lost = if is_lost { data.base } else { 0 };
+                if lost.max(data.dead) > from {
+                    page.whole = false;
+                    page.gaps.push((room.clone(), lost.max(data.dead)));
+                }
             }
             Ok(page)
         })

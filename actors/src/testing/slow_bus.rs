@@ -8,7 +8,7 @@ use crate::{
         presence::{Card, Secret},
         protocol::Member,
         room_name::RoomName,
-        sessions::{Kept, SessionRecord},
+        sessions::{Claimed, Kept, SessionRecord},
     },
     peer::Ticket,
     ports::{Bus, BusError, BusGauges, Inlet, PortFuture, ShardId},
@@ -172,7 +172,7 @@ impl Bus for SlowBus {
         &self,
         secret: Secret,
         subject: Option<Arc<str>>,
-    ) -> PortFuture<Result<Option<SessionRecord>, BusError>> {
+    ) -> PortFuture<Result<Option<Claimed>, BusError>> {
         self.later(|bus| bus.claim_session(secret, subject))
     }
 

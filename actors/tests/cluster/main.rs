@@ -8,6 +8,7 @@
 )]
 
 mod check;
+mod found;
 mod guest;
 mod moving;
 mod outage;

@@ -1,7 +1,10 @@
 //! Clients that go to another node during an outage or after it.
 
 use crate::scene::*;
-use greenroom_actors::{ports::Bus as _, testing::on_virtual_time};
+use greenroom_actors::{
+    ports::Bus as _,
+    testing::{memory_broker::Has, on_virtual_time},
+};
 use serde_json::json;
 
 #[test]
@@ -254,7 +257,7 @@ fn an_older_connection_on_another_node_is_closed() {
 }
 
 #[test]
-fn a_node_that_is_cut_off_gives_nobody_a_place_for_good_that_another_has() {
+fn a_node_that_is_cut_off_takes_nobody_back_who_may_have_been_elsewhere_since() {
     on_virtual_time(async {
         let cluster = cluster(plan()).await;
         let mut moving = guest(cluster.shard(0, 0), &["a"]).await;
@@ -264,12 +267,56 @@ fn a_node_that_is_cut_off_gives_nobody_a_place_for_good_that_another_has() {
         join(&mut moving, "b").await;
         moving.now().hang_up();
         // It knows nothing of room b.
-        assert_eq!(back(cluster.shard(0, 0), &mut moving).await, Some(true));
+        assert_eq!(back(cluster.shard(0, 0), &mut moving).await, Some(false));
+        join(&mut moving, "b").await;
         drop(publish(cluster.shard(1, 0), "b", 1));
         let_in(&cluster, 0).await;
         listen(&mut moving).await;
-        assert!(moving.now().is_over());
-        assert_eq!(back(cluster.shard(0, 0), &mut moving).await, Some(true));
         assert_eq!(told(&moving), [1]);
+    });
+}
+
+#[test]
+fn a_node_that_is_cut_off_takes_back_whom_it_has_told_of_it() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let mut moving = guest(cluster.shard(0, 0), &["a"]).await;
+        cut_off(&cluster, 0).await;
+        listen(&mut moving).await;
+        for (number, shard) in [(0, 1), (1, 0)] {
+            moving.now().hang_up();
+            drop(publish(cluster.shard(0, 0), "a", number));
+            assert_eq!(back(cluster.shard(0, shard), &mut moving).await, Some(true));
+        }
+        drop(publish(cluster.shard(1, 0), "a", 2));
+        let_in(&cluster, 0).await;
+        listen(&mut moving).await;
+        assert_eq!(told(&moving), [0, 1, 2]);
+    });
+}
+
+#[test]
+fn a_broker_with_older_data_takes_nobody_back_to_fewer_rooms_without_a_word() {
+    on_virtual_time(async {
+        for has in [Has::Saved, Has::All] {
+            let cluster = cluster(plan()).await;
+            let mut away = guest(cluster.shard(0, 0), &["a"]).await;
+            let mut there = guest(cluster.shard(0, 0), &["a"]).await;
+            cluster.broker.save();
+            join(&mut away, "b").await;
+            join(&mut there, "b").await;
+            away.now().hang_up();
+            wait(0.1).await;
+            cluster.broker.restart(has);
+            heal(&cluster).await;
+            // Who is there is written down anew, and who is not might have been somewhere else by then.
+            assert_eq!(back(cluster.shard(1, 0), &mut away).await, Some(false));
+            there.now().hang_up();
+            assert_eq!(back(cluster.shard(1, 0), &mut there).await, Some(true));
+            drop(publish(cluster.shard(0, 0), "b", 1));
+            wait(0.1).await;
+            listen(&mut there).await;
+            assert_eq!(told(&there), [1]);
+        }
     });
 }

@@ -1,7 +1,10 @@
 //! A client of greenroom.v1 as its user's program would be: it keeps the last position it saw and comes back with it.
 
 use crate::truth::{Answer, Given, Told, Truth, ids_of};
-use greenroom_actors::{logic::position::Position, testing::wire::Client};
+use greenroom_actors::{
+    logic::position::{Life, Position},
+    testing::wire::Client,
+};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +26,8 @@ pub struct Player {
     pub stalled: bool,
     /// The last position it saw.
     pub position: Option<String>,
+    /// The life of the broker with which it came back.
+    came_with: Option<Life>,
     /// The rooms it wants to be in, each with the moment from which on it is promised everything, once it is.
     rooms: BTreeMap<String, Option<u64>>,
     asked: BTreeMap<u64, Asked>,
@@ -39,6 +44,10 @@ pub struct Player {
     pub broken: Option<String>,
 }
 
+fn life(position: &str) -> Option<Life> {
+    position.parse::<Position>().ok().map(|position| position.life)
+}
+
 impl Player {
     /// Takes a connection and comes back, if it was here before.
     pub fn connect(&mut self, client: Client, node: (usize, u32), shard: usize) {
@@ -52,6 +61,7 @@ impl Player {
             self.rooms.clear();
             return;
         };
+        self.came_with = life(&since);
         let rooms: Vec<String> = self.rooms.keys().cloned().collect();
         if rooms.is_empty() {
             // A client without rooms has nothing to come back to: it is a new one, and nobody knows what it had.
@@ -175,6 +185,10 @@ impl Player {
             // It was told: what it was not given until now it need not get.
             for from in self.rooms.values_mut().flatten() {
                 *from = now;
+            }
+            // In another life everything is new: also what is in it because somebody put an old copy of the data back.
+            if frame["position"].as_str().and_then(life) != self.came_with {
+                self.given = Given::default();
             }
         }
     }

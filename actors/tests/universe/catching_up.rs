@@ -274,3 +274,33 @@ fn a_gap_that_begins_in_a_later_page_was_told_with_the_first() {
         assert_eq!(client.closed, None);
     });
 }
+
+/// What is sent of the history is what was left of it when the client was told. If that goes too, it is told again.
+#[test]
+fn what_is_lost_after_a_gap_was_told_is_another_gap() {
+    on_virtual_time(async {
+        let mut plan = Plan::new(1, 1);
+        plan.limits.history_events = 150;
+        plan.settings.outbox_bytes = 4_000;
+        let universe = Universe::planned(plan);
+        let at = shard(&universe, 0, 0);
+        count(&universe, "a", 0..200);
+        let position = Position::at(universe.bus.life(), 0).to_string();
+        let mut client = at.connect_with(700);
+        client.send(&json!({"type": "join", "room": "a", "since": position}));
+        wait(1.0).await;
+        let joined = client.read_one();
+        assert_eq!(joined["recovered"], false, "{joined}");
+        count(&universe, "a", 200..400);
+        let mut given = Vec::new();
+        while client.closed.is_none() {
+            given.extend(numbers(&client.read()));
+            wait(0.1).await;
+        }
+        assert!(
+            given.len() < 150 && given.iter().copied().eq((50..).take(given.len())),
+            "{given:?}"
+        );
+        assert_eq!(client.closed.map(|(code, _)| code), Some(4002));
+    });
+}

@@ -5,7 +5,7 @@ use greenroom_actors::logic::cluster::record;
 use greenroom_actors::logic::event::NodeTag;
 use greenroom_actors::logic::presence::Card;
 use greenroom_actors::logic::room_name::RoomName;
-use greenroom_actors::logic::sessions::Kept;
+use greenroom_actors::logic::sessions::{Claimed, Kept};
 use redis::{Cmd, Value};
 
 use super::Shared;
@@ -33,8 +33,9 @@ pub(super) fn command(shared: &Shared, tag: NodeTag, errand: &Errand) -> Cmd {
     let mut cmd;
     match errand {
         Errand::Keep(secret, kept) => {
-            cmd = scripts.keep.call(1);
+            cmd = scripts.keep.call(2);
             cmd.arg(keys.session(&secret.to_text()))
+                .arg(keys.meta())
                 .arg(kept.generation)
                 .arg(record::write(kept))
                 .arg(subject(kept.subject.as_deref()))
@@ -42,9 +43,10 @@ pub(super) fn command(shared: &Shared, tag: NodeTag, errand: &Errand) -> Cmd {
                 .arg(settings.session_ms);
         }
         Errand::Claim(secret, who) => {
-            cmd = scripts.claim.call(2);
+            cmd = scripts.claim.call(3);
             cmd.arg(keys.session(&secret.to_text()))
                 .arg(keys.nodes())
+                .arg(keys.meta())
                 .arg(subject(who.as_deref()))
                 .arg(tag.to_string())
                 .arg(settings.gone_ms)
@@ -137,8 +139,12 @@ pub(super) fn outcome(errand: &Errand, answer: Value) -> Result<Outcome, BrokerE
             let mut values = list(answer)?.into_iter();
             let mut next = || values.next().ok_or_else(|| unreadable("claim")).and_then(text);
             let generation = next()?.parse().map_err(|_| unreadable("claim"))?;
+            let (record, is_latest) = (next()?, next()? == "1");
             // A record of another version is nobody's.
-            Ok(Outcome::Claimed(record::read(&next()?, generation)))
+            let record = record::read(&record, generation);
+            Ok(Outcome::Claimed(
+                record.map(|record| Claimed { record, is_latest }),
+            ))
         }
         _ => Ok(Outcome::Done),
     }

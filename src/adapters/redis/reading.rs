@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use deadpool_redis::Pool;
 use greenroom_actors::broker::{BrokerError, NodeCard, NodeRow, Relayed};
-use greenroom_actors::logic::bus_log::{Page, Query};
+use greenroom_actors::logic::bus_log::{Gap, Page, Query};
 use greenroom_actors::logic::cluster::record;
 use greenroom_actors::logic::event::{Event, NodeTag};
 use greenroom_actors::logic::position::Life;
@@ -45,15 +45,14 @@ pub(super) fn read_command(shared: &Shared, token: &str, query: &Query) -> Cmd {
     }
     cmd.arg(token)
         .arg(query.after)
-        .arg(query.whole_from)
         .arg(entries)
         .arg(query.bytes_max)
         .arg(query.must.len());
     for must in &query.must {
         cmd.arg(must);
     }
-    for (room, joined_at) in &query.rooms {
-        cmd.arg(room.as_str()).arg(joined_at);
+    for ((room, joined_at), (_, whole_from)) in query.rooms.iter().zip(query.whole_from()) {
+        cmd.arg(room.as_str()).arg(joined_at).arg(whole_from);
     }
     cmd
 }
@@ -63,7 +62,7 @@ pub(super) fn page(answer: Value, query: &Query, life: Life, recent: &Recent) ->
     let mut parts = list(answer)?.into_iter();
     let mut next = || parts.next().ok_or_else(|| unreadable("read"));
     let head: u64 = text(next()?)?.parse().map_err(|_| unreadable("read"))?;
-    let whole = text(next()?)? == "1";
+    let has_all = text(next()?)? == "1";
     let mut events: BTreeMap<u64, Arc<Event>> = BTreeMap::new();
     // Of a room that has more, what comes after its last entry here is for another page.
     let mut known_upto = u64::MAX;
@@ -85,10 +84,12 @@ pub(super) fn page(answer: Value, query: &Query, life: Life, recent: &Recent) ->
             known_upto = known_upto.min(last);
         }
     }
+    let gaps = gaps(query, texts(next()?)?)?;
     let mut page = Page {
         upto: head,
         head,
-        whole,
+        whole: has_all && gaps.is_empty(),
+        gaps,
         ..Page::default()
     };
     let mut bytes = 0;
@@ -106,6 +107,18 @@ pub(super) fn page(answer: Value, query: &Query, life: Life, recent: &Recent) ->
         page.upto = page.events.last().map_or(query.after, |event| event.seq);
     }
     Ok(page)
+}
+
+/// The rooms that lack something, of what each lacks or 0.
+fn gaps(query: &Query, lacks: Vec<String>) -> Result<Vec<Gap>, BrokerError> {
+    let mut gaps = Vec::new();
+    for ((room, _), upto) in query.rooms.iter().zip(lacks) {
+        match upto.parse().map_err(|_| unreadable("read"))? {
+            0 => {}
+            upto => gaps.push((room.clone(), upto)),
+        }
+    }
+    Ok(gaps)
 }
 
 /// The members of a room.

@@ -1,7 +1,8 @@
--- A client shows its secret to come back. KEYS: session, nodes.
+-- A client shows its secret to come back. KEYS: session, nodes, meta.
 -- ARGV: subject, node, milliseconds after which it is too late, milliseconds it is kept, channel of all nodes.
--- A client whose node is dead is gone since that was last heard of.
-local session = redis.call('HMGET', KEYS[1], 'generation', 'record', 'subject', 'node', 'gone')
+-- A client whose node is dead is gone since that was last heard of. A record of an era before this one may be older than
+-- the last that was written.
+local session = redis.call('HMGET', KEYS[1], 'generation', 'record', 'subject', 'node', 'gone', 'era')
 if not session[1] or session[3] ~= ARGV[1] then return false end
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -19,4 +20,4 @@ redis.call('HDEL', KEYS[1], 'gone')
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
 local id = cjson.decode(session[2]).id
 redis.call('PUBLISH', ARGV[5], cjson.encode({type = 'taken_over', id = id, generation = generation}))
-return {generation, session[2]}
+return {generation, session[2], session[6] == redis.call('HGET', KEYS[3], 'token') and 1 or 0}

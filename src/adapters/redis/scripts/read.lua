@@ -1,33 +1,35 @@
 -- Reads a part of the history of some rooms.
 -- KEYS: meta, rooms, then a stream a room. ARGV: token, after, whole from, events a room, bytes a room, how many events must
--- be there, each of them, then a name and where its reader joined it for each room.
--- Answers the last number, whether nothing is missing (1 or 0), and of each room whether there is more, and its entries.
+-- be there, each of them, then a name, where its reader joined it, and from where on it must be whole for each room.
+-- Answers the last number, whether all that must be is there (1 or 0), and of each room whether there is more, and its
+-- entries; then up to where each lacks something, or 0.
 local function text(number) return string.format('%.0f', number) end
 local meta = redis.call('HMGET', KEYS[1], 'token', 'seq', 'floor', 'last', 'lost', 'base', 'dead')
 if meta[1] ~= ARGV[1] then return redis.error_reply('REPLACED another life or era') end
 local seq, floor, last, lost = tonumber(meta[2]), tonumber(meta[3] or '0'), tonumber(meta[4]), tonumber(meta[5])
 local base, dead = tonumber(meta[6]), tonumber(meta[7])
-local after, whole_from, count, bytes, musts = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
-local first = 6 + musts
+local after, count, bytes, musts = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local first = 5 + musts
 local rooms = #KEYS - 2
 local names = {}
-for i = 1, rooms do names[i] = ARGV[first + 2 * i - 1] end
+for i = 1, rooms do names[i] = ARGV[first + 3 * i - 2] end
 local known = redis.call('HMGET', KEYS[2], '', unpack(names))
 if not known[1] then floor = seq end
-local whole, found, out = 1, {}, {}
+local whole, found, out, gaps = 1, {}, {}, {}
 for i = 1, rooms do
-  local stream, joined = KEYS[2 + i], tonumber(ARGV[first + 2 * i])
-  local from, start = math.max(whole_from, joined), math.max(after, joined)
-  if from < dead or (from < base and lost > math.max(from, last)) then whole = 0 end
+  local stream, joined, from = KEYS[2 + i], tonumber(ARGV[first + 3 * i - 1]), tonumber(ARGV[first + 3 * i])
+  local start, gap = math.max(after, joined), dead
+  if from < base and lost > math.max(from, last) then gap = math.max(gap, base) end
   local room_last = known[i + 1] and tonumber(string.match(known[i + 1], '^%d+'))
   if not room_last then
-    if floor > from then whole = 0 end
+    gap = math.max(gap, floor)
   elseif room_last > from then
     local next = redis.call('XRANGE', stream, text(from + 1) .. '-0', '+', 'COUNT', 1)[1]
-    if not next or tonumber(next[2][2]) > from then whole = 0 end
+    gap = math.max(gap, next and tonumber(next[2][2]) or room_last)
   end
+  gaps[i] = text(gap > from and gap or 0)
   for m = 1, musts do
-    local must = ARGV[6 + m]
+    local must = ARGV[5 + m]
     if not found[must] and redis.call('XRANGE', stream, must .. '-0', must .. '-0')[1] then found[must] = true end
   end
   local entries, size, more = {'0'}, 0, room_last and room_last > start
@@ -46,5 +48,5 @@ for i = 1, rooms do
   end
   out[i] = entries
 end
-for m = 1, musts do if not found[ARGV[6 + m]] then whole = 0 end end
-return {text(seq), whole, out}
+for m = 1, musts do if not found[ARGV[5 + m]] then whole = 0 end end
+return {text(seq), whole, out, gaps}
