@@ -19,7 +19,7 @@ use crate::node::{StartError, wall_clock};
 const BEAT_MS: u64 = 3_000;
 /// The link is asked for a sign of life so often.
 const MARK_MS: u64 = 1_000;
-/// How long the record of a client is kept that is connected.
+/// How long the record of a client is kept that is connected: three times as long as until it is written again.
 const SESSION_MS: u64 = 86_400_000;
 
 /// The bus that the configuration asks for. Errors: the address of Redis is none.
@@ -109,6 +109,7 @@ fn cluster_settings(config: &Config) -> cluster_bus::Settings {
         outbox_bytes: config.bus.outbox_bytes,
         mark_every: Duration::from_millis(MARK_MS.min(timeout_ms / 2)),
         silent_max: Duration::from_millis(timeout_ms),
+        renew_every: Duration::from_millis(SESSION_MS / 3),
         beat_every: Duration::from_millis(BEAT_MS.min(config.cluster.dead_ms / 4)),
     }
 }

@@ -26,7 +26,8 @@ pub struct Redis {
 impl Redis {
     /// A server that writes down what it is told, as one should that is to come back with it.
     pub fn start() -> Self {
-        Self::with(&["--appendonly", "yes"])
+        // By default it may keep back what it writes for two seconds, while its disk is slow.
+        Self::with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
     /// A server with these arguments.

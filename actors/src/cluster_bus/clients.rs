@@ -28,27 +28,33 @@ impl State {
     }
 
     /// Writes everything down that the broker may not have.
-    pub(super) fn write_down_all(&mut self) {
+    pub(super) fn write_down_all(&mut self, now_ms: i64) {
         let mut errands = vec![Errand::Empty];
         errands.extend(
             self.presence
                 .all()
                 .map(|(room, card, since_ms)| Errand::Enter(vec![room.clone()], card.clone(), since_ms)),
         );
-        let mut connected: Vec<_> = self.sessions.connected().collect();
-        connected.sort_unstable_by_key(|(secret, _)| *secret);
-        let keep = |(secret, record): (Secret, &SessionRecord)| Errand::Keep(secret, record.clone());
-        errands.extend(connected.into_iter().map(keep));
+        errands.extend(self.keep_connected(now_ms));
         for (ticket, for_good) in std::mem::take(&mut self.parted) {
             // Where it was when it left.
             let record = self.sessions.get(ticket.secret);
-            errands.extend(record.map(|record| keep((ticket.secret, record))));
+            errands.extend(record.map(|record| Errand::Keep(ticket.secret, record.clone())));
             errands.push(Errand::Part(ticket, for_good));
         }
         // Before anything that is asked from now on.
         let later = std::mem::take(&mut self.errands);
         let all = errands.into_iter().map(|errand| (errand, oneshot::channel().0));
         self.errands = all.chain(later).collect();
+    }
+
+    /// Where everybody is that is connected.
+    fn keep_connected(&mut self, now_ms: i64) -> Vec<Errand> {
+        self.renewed_ms = now_ms;
+        let mut connected: Vec<_> = self.sessions.connected().collect();
+        connected.sort_unstable_by_key(|(secret, _)| *secret);
+        let keep = |(secret, record): (Secret, &SessionRecord)| Errand::Keep(secret, record.clone());
+        connected.into_iter().map(keep).collect()
     }
 
     pub fn run_errand(&mut self, errand: Errand, now_ms: i64) -> oneshot::Receiver<Outcome> {
@@ -132,5 +138,9 @@ impl State {
     pub fn tend(&mut self, now_ms: i64) {
         self.sessions.tend(now_ms);
         self.ask(Errand::Tend);
+        if self.link.is_some() && now_ms - self.renewed_ms >= self.renew_every_ms {
+            let again = self.keep_connected(now_ms);
+            again.into_iter().for_each(|errand| self.ask(errand));
+        }
     }
 }

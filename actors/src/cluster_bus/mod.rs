@@ -72,6 +72,8 @@ pub struct Settings {
     pub silent_max: Duration,
     /// The node says so often that it is there.
     pub beat_every: Duration,
+    /// Where connected clients are is written down again so often: the broker forgets what is not.
+    pub renew_every: Duration,
 }
 
 /// See the module's description.

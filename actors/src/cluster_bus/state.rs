@@ -59,6 +59,9 @@ pub(super) struct State {
     pub(super) errands: Vec<Asked>,
     pub(super) presence: Presence,
     pub(super) sessions: Sessions,
+    /// When all that are connected were written down last, milliseconds since 1970.
+    pub(super) renewed_ms: i64,
+    pub(super) renew_every_ms: i64,
     /// Clients that have left while the link was down, and whether for good.
     pub(super) parted: Vec<(Ticket, bool)>,
     /// The last number that there was when the broker was reached for the first time.
@@ -96,6 +99,8 @@ impl State {
             errands: Vec::new(),
             presence: Presence::default(),
             sessions: Sessions::new(settings.sessions),
+            renewed_ms: now_ms,
+            renew_every_ms: i64::try_from(settings.renew_every.as_millis()).unwrap_or(i64::MAX),
             parted: Vec::new(),
             began_at: 0,
             doubtful: false,
@@ -237,7 +242,7 @@ impl State {
         self.since_ms = now_ms;
         self.reason.clear();
         self.outbox.unsend();
-        self.write_down_all();
+        self.write_down_all(now_ms);
         self.subscriptions.go_up(rooms);
     }
 

@@ -291,7 +291,8 @@ impl<W: Wire> RoomRegistry<W> {
         }
     }
 
-    /// A join that waited for this may be carried out: a bus that is away is told again when it is back.
+    /// What waited for this may be carried out, or passed over if the connection is closed: a bus that is away is told again
+    /// when it is back.
     fn written(&self, peer: &Rc<Peer<W>>, writing: Written, kept: &Result<Kept, BusError>) -> bool {
         let mut pending = peer.pending.borrow_mut();
         let Some(Pending::Join(join)) = pending.front_mut().map(|next| &mut **next) else {
@@ -308,7 +309,7 @@ impl<W: Wire> RoomRegistry<W> {
             // It is told so when it is there, before it is told that it is.
             Ok(Kept::Here) | Err(_) => peer.set(UNTOLD | PERSONAL),
         }
-        !peer.is(CLOSED)
+        true
     }
 
     /// A connection whose place another has taken is closed. A bus that is away is told again when it is back.

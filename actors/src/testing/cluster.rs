@@ -1,7 +1,7 @@
 //! Nodes in one thread on virtual time that share a broker, each with a bus of its own.
 
 use super::{
-    memory_broker::{Door, MemoryBroker},
+    memory_broker::{Door, MemoryBroker, RECORD_MS},
     universe::{Node, Plan, Shard, next_id, virtual_clock},
 };
 use crate::{
@@ -73,6 +73,7 @@ impl Cluster {
             sessions: sessions::Limits::default(),
             on_outage: self.on_outage,
             outbox_bytes: self.outbox_bytes,
+            renew_every: Duration::from_millis(RECORD_MS.unsigned_abs() / 3),
             mark_every: Duration::from_secs(1),
             silent_max: Duration::from_secs(3),
             beat_every: Duration::from_secs(3),

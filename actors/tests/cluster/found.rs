@@ -95,3 +95,26 @@ fn a_session_ends_though_what_its_client_said_waits_behind_a_join() {
         ],
     );
 }
+
+#[test]
+fn a_session_ends_though_what_its_client_said_waits_for_something_to_be_written() {
+    let (guest, half_open) = (0, false);
+    let back = |place, polls| Step::Back {
+        guest,
+        place,
+        polls,
+        half_open,
+    };
+    let (room, joins, rooms) = (0, true, 1);
+    after_joining(
+        1,
+        vec![
+            back(2, true),
+            Step::Wait { ms: 300 },
+            Step::CutOff { node: 0 },
+            Step::Ask { guest, room, joins },
+            Step::Emit { guest, rooms },
+            back(0, false),
+        ],
+    );
+}

@@ -2,8 +2,15 @@
 
 use crate::scene::*;
 use greenroom_actors::{
+    logic::{
+        presence::{Secret, SessionId},
+        sessions::{Kept, SessionRecord},
+    },
     ports::Bus as _,
-    testing::{memory_broker::Has, on_virtual_time},
+    testing::{
+        memory_broker::{Has, RECORD_MS},
+        on_virtual_time,
+    },
 };
 use serde_json::json;
 
@@ -318,5 +325,36 @@ fn a_broker_with_older_data_takes_nobody_back_to_fewer_rooms_without_a_word() {
             listen(&mut there).await;
             assert_eq!(told(&there), [1]);
         }
+    });
+}
+
+#[test]
+fn who_is_connected_for_long_is_not_forgotten_by_the_broker() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let [here, there] = [0, 1].map(|node| &cluster.buses[node]);
+        let record = |id, generation| SessionRecord {
+            id: SessionId(id),
+            subject: None,
+            generation,
+            life: here.life(),
+            rooms: vec![(room("a"), 0)],
+        };
+        let (connected, moved) = (Secret(1), Secret(2));
+        assert_eq!(here.keep_session(connected, record(1, 0)).await, Ok(Kept::ByAll));
+        assert_eq!(here.keep_session(moved, record(2, 0)).await, Ok(Kept::ByAll));
+        let claimed = there.claim_session(moved, None).await.expect("an answer");
+        let generation = claimed.expect("a client").record.generation;
+        wait(RECORD_MS as f64 / 1_000.0 + 60.0).await;
+        let back = there.claim_session(connected, None).await.expect("an answer");
+        assert_eq!(
+            back.map(|claimed| claimed.record.rooms),
+            Some(vec![(room("a"), 0)])
+        );
+        // What the node holds that the client has left does not bring it back there.
+        assert_eq!(
+            here.keep_session(moved, record(2, generation - 1)).await,
+            Ok(Kept::Superseded)
+        );
     });
 }

@@ -1,6 +1,6 @@
 //! Errands as commands.
 
-use greenroom_actors::broker::{BrokerError, Errand, Outcome};
+use greenroom_actors::broker::{BrokerError, Errand, NodeCard, Outcome};
 use greenroom_actors::logic::cluster::record;
 use greenroom_actors::logic::event::NodeTag;
 use greenroom_actors::logic::presence::Card;
@@ -79,18 +79,21 @@ pub(super) fn command(shared: &Shared, tag: NodeTag, errand: &Errand) -> Cmd {
                 .arg(keys.node_members(tag))
                 .arg(ROOMS_AT_ONCE);
         }
-        Errand::Beat(card) => {
-            cmd = scripts.beat.call(1);
-            // Texts and numbers are always serialisable.
-            let card = serde_json::to_string(card).unwrap_or_default();
-            cmd.arg(keys.nodes()).arg(tag.to_string()).arg(card);
-        }
+        Errand::Beat(card) => cmd = beat(shared, tag, card),
         Errand::Bye => {
             cmd = redis::cmd("HDEL");
             cmd.arg(keys.nodes()).arg(tag.to_string());
         }
         Errand::Tend => cmd = tend(shared),
     }
+    cmd
+}
+
+fn beat(shared: &Shared, tag: NodeTag, card: &NodeCard) -> Cmd {
+    let mut cmd = shared.scripts.beat.call(1);
+    // Texts and numbers are always serialisable.
+    let card = serde_json::to_string(card).unwrap_or_default();
+    cmd.arg(shared.keys.nodes()).arg(tag.to_string()).arg(card);
     cmd
 }
 
