@@ -38,7 +38,7 @@ async fn a_password_and_a_user_are_shown() {
 
 #[tokio::test]
 async fn of_a_cluster_the_server_is_used_that_has_our_slot() {
-    let servers: Vec<Redis> = (0..3).map(|_| Redis::of_cluster()).collect();
+    let mut servers: Vec<Redis> = (0..3).map(|_| Redis::of_cluster()).collect();
     let addresses: Vec<String> = servers.iter().map(|redis| redis.address.to_string()).collect();
     let made = std::process::Command::new("redis-cli")
         .args(["--cluster", "create", "--cluster-yes"])
@@ -57,10 +57,40 @@ async fn of_a_cluster_the_server_is_used_that_has_our_slot() {
     let mut client = two.joined(&["agent:1"]).await;
     one.publish("agent:1", "note", 1).await;
     assert_eq!(client.event().await["data"], 1);
-    let kept = servers
-        .iter()
-        .filter(|redis| redis.cli(&["exists", "{greenroom}:meta"]) == "1");
-    assert_eq!(kept.count(), 1);
+    let has_ours = |redis: &&Redis| redis.cli(&["exists", "{greenroom}:meta"]) == "1";
+    assert_eq!(servers.iter().filter(has_ours).count(), 1);
+    // Nor does any other server hear of what is published.
+    let channels = |kind| servers.iter().map(move |redis| redis.cli(&["pubsub", kind]));
+    assert!(channels("channels").all(|names| names.is_empty()));
+    let heard: Vec<String> = channels("shardchannels")
+        .filter(|names| !names.is_empty())
+        .collect();
+    assert!(
+        matches!(&heard[..], [names] if names.contains("{greenroom}:room:agent:1")),
+        "{heard:?}"
+    );
+    client.cut();
+    eventually("nobody to hear the room any more", || async {
+        let names = servers
+            .iter()
+            .map(|redis| redis.cli(&["pubsub", "shardchannels", "*:room:*"]));
+        names.collect::<String>().is_empty()
+    })
+    .await;
+    one.publish("agent:1", "note", 2).await;
+    let mut back = two.joined(&["agent:1"]).await;
+    one.publish("agent:1", "note", 3).await;
+    assert_eq!(back.event().await["data"], 3);
+    // It goes, and comes back.
+    let ours = servers.iter().position(|redis| has_ours(&redis)).unwrap();
+    servers[ours].kill();
+    until(&one, "down").await;
+    until(&two, "down").await;
+    one.publish("agent:1", "note", 4).await;
+    servers[ours].begin();
+    until(&one, "up").await;
+    until(&two, "up").await;
+    assert_eq!(back.heard().await["data"], 4);
 }
 
 #[tokio::test]

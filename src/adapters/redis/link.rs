@@ -12,9 +12,10 @@ use greenroom_actors::logic::position::Life;
 use greenroom_actors::logic::protocol::Member;
 use greenroom_actors::logic::room_name::RoomName;
 use greenroom_actors::ports::PortFuture;
-use redis::aio::{MultiplexedConnection, PubSubSink};
+use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
+use super::listening::Listening;
 use super::recent::Recent;
 use super::value::{answered, error, list, text, unreadable};
 use super::{Shared, errands, reading};
@@ -31,7 +32,7 @@ pub(super) struct RedisLink {
     /// For errands.
     pub running: MultiplexedConnection,
     /// For what is to be handed out.
-    pub sink: PubSubSink,
+    pub listening: Listening,
     pub readers: Pool,
     pub recent: Arc<Recent>,
     /// The count of the last event that was sent.
@@ -72,7 +73,10 @@ impl RedisLink {
 }
 
 /// Sends commands one after the other, in one go. Answers what each came to.
-async fn send(mut connection: MultiplexedConnection, commands: Vec<Cmd>) -> Result<Vec<Value>, BrokerError> {
+pub(super) async fn send(
+    mut connection: MultiplexedConnection,
+    commands: Vec<Cmd>,
+) -> Result<Vec<Value>, BrokerError> {
     let mut pipeline = Pipeline::with_capacity(commands.len());
     let count = commands.len();
     for cmd in commands {
@@ -80,6 +84,12 @@ async fn send(mut connection: MultiplexedConnection, commands: Vec<Cmd>) -> Resu
     }
     let answers = connection.send_packed_commands(&pipeline, 0, count).await;
     answers.map_err(|failed| error(&failed))
+}
+
+/// Whether each was done.
+pub(super) fn all_done(answers: Vec<Value>) -> Result<(), BrokerError> {
+    let mut answers = answers.into_iter();
+    answers.try_for_each(|answer| answered(Ok(answer)).map(drop))
 }
 
 fn placed(draft: &Draft, answer: Value) -> Result<Placed, BrokerError> {
@@ -155,8 +165,7 @@ impl Link for RedisLink {
             .iter()
             .map(|room| self.shared.keys.room_channel(room))
             .collect();
-        let mut sink = self.sink.clone();
-        Box::pin(async move { sink.subscribe(channels).await.map_err(|failed| error(&failed)) })
+        self.listening.subscribe(channels)
     }
 
     fn unsubscribe(&self, rooms: Vec<RoomName>) -> PortFuture<Result<(), BrokerError>> {
@@ -164,8 +173,7 @@ impl Link for RedisLink {
             .iter()
             .map(|room| self.shared.keys.room_channel(room))
             .collect();
-        let mut sink = self.sink.clone();
-        Box::pin(async move { sink.unsubscribe(channels).await.map_err(|failed| error(&failed)) })
+        self.listening.unsubscribe(channels)
     }
 
     fn mark(&self, number: u64) -> PortFuture<Result<(), BrokerError>> {

@@ -3,12 +3,14 @@
 //!
 //! A link is two connections for what changes something, one for what is handed out, and a few for reading. Everything that
 //! must be atomic is a script, loaded when the link is opened. RESP2 is enough: order between what is published and what is
-//! answered is made by marks, which come by the connection of what is handed out.
+//! answered is made by marks, which come by the connection of what is handed out. Only sharded channels, of a Redis Cluster,
+//! need RESP3.
 
 mod arrivals;
 mod errands;
 mod keys;
 mod link;
+mod listening;
 mod place;
 mod radio;
 mod reading;
@@ -29,6 +31,7 @@ use redis::{AsyncConnectionConfig, Client, RedisError};
 
 pub use radio::RedisRadio;
 
+use arrivals::Reader;
 use keys::Keys;
 use link::RedisLink;
 use place::Place;
@@ -73,6 +76,8 @@ struct Shared {
     settings: Settings,
     keys: Keys,
     scripts: Scripts,
+    /// Whether channels are those of one slot, as it has to be in a Redis Cluster.
+    sharded: bool,
 }
 
 impl RedisBroker {
@@ -81,10 +86,12 @@ impl RedisBroker {
     pub fn new(url: &str, settings: Settings) -> Result<Self, RedisError> {
         let keys = Keys::new(&settings.prefix);
         let place = Place::new(url, keys.tag(), settings.root.clone())?;
+        let sharded = matches!(place, Place::Cluster { .. });
         let shared = Shared {
             keys,
-            scripts: Scripts::new(),
+            scripts: Scripts::new(if sharded { "SPUBLISH" } else { "PUBLISH" }),
             settings,
+            sharded,
         };
         Ok(Self {
             place: Arc::new(place),
@@ -106,7 +113,6 @@ impl Broker for RedisBroker {
 async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opened, BrokerError> {
     let mut sending = connect(&client, &shared).await?;
     let running = connect(&client, &shared).await?;
-    let handed_out = client.get_async_pubsub().await.map_err(|failed| error(&failed))?;
     let run_id = run_id(&mut sending).await?;
     for script in shared.scripts.all() {
         let loaded = sending.send_packed_command(&script.load()).await;
@@ -130,12 +136,16 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
     };
     let life: Life = life.parse().map_err(|_| value::unreadable("open"))?;
     let head = head.parse().map_err(|_| value::unreadable("open"))?;
-    let readers = readers(client, &shared)?;
-    let (mut sink, arrivals) = handed_out.split();
-    let own = [shared.keys.node_channel(hello.tag), shared.keys.all_channel()];
-    sink.subscribe(&own[..]).await.map_err(|failed| error(&failed))?;
     let recent = Arc::<Recent>::default();
-    let arrivals = arrivals::arrivals(arrivals, life, recent.clone());
+    let reader = Reader {
+        life,
+        recent: recent.clone(),
+    };
+    let heard = listening::listen(&client, &shared, reader).await;
+    let (listening, arrivals) = heard.map_err(|failed| error(&failed))?;
+    let own = vec![shared.keys.node_channel(hello.tag), shared.keys.all_channel()];
+    listening.subscribe(own).await?;
+    let readers = readers(client, &shared)?;
     let link = RedisLink {
         shared,
         tag: hello.tag,
@@ -143,7 +153,7 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
         token: token.as_str().into(),
         sending,
         running,
-        sink,
+        listening,
         readers,
         recent,
         sent: AtomicU64::new(0),

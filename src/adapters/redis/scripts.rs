@@ -5,7 +5,7 @@ use redis::{Cmd, Script};
 
 /// A script.
 pub(super) struct Known {
-    code: &'static str,
+    code: String,
     script: Script,
 }
 
@@ -17,9 +17,10 @@ macro_rules! scripts {
         }
 
         impl Scripts {
-            pub fn new() -> Self {
+            /// Those that publish do it by this command.
+            pub fn new(publish: &str) -> Self {
                 Self {
-                    $($name: Known::new(include_str!(concat!("scripts/", stringify!($name), ".lua"))),)*
+                    $($name: Known::new(include_str!(concat!("scripts/", stringify!($name), ".lua")), publish),)*
                 }
             }
 
@@ -36,15 +37,16 @@ scripts!(
 );
 
 impl Known {
-    fn new(code: &'static str) -> Self {
-        let script = Script::new(code);
+    fn new(code: &str, publish: &str) -> Self {
+        let code = code.replace("'PUBLISH'", &format!("'{publish}'"));
+        let script = Script::new(&code);
         Self { code, script }
     }
 
     /// The command that loads it.
     pub fn load(&self) -> Cmd {
         let mut cmd = redis::cmd("SCRIPT");
-        cmd.arg("LOAD").arg(self.code);
+        cmd.arg("LOAD").arg(&self.code);
         cmd
     }
 
