@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use book::Book;
 use follower::Followers;
+use kit::eventually;
 use publisher::Publisher;
 use stage::{Act, Stage};
 use stock::StockFollowers;
@@ -60,6 +61,8 @@ async fn nothing_is_lost_doubled_or_silently_missing_whatever_fails() {
 
 /// Clients that are connected while nodes are restarted one after the other.
 const ROLLING: usize = 500;
+/// Events between one restart and the next, beside those during them.
+const BETWEEN: usize = 500;
 
 #[tokio::test]
 async fn a_rolling_restart_of_three_nodes_loses_nothing() {
@@ -70,6 +73,8 @@ async fn a_rolling_restart_of_three_nodes_loses_nothing() {
     let mut took = Vec::new();
     for node in 0..stage::NODES {
         took.push(stage.roll(node).await);
+        let next = book.all() + BETWEEN;
+        eventually("events between two restarts", || async { book.all() >= next }).await;
     }
     publisher.stop().await;
     println!("{}", followers.finish(&book, None).await);

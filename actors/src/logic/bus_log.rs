@@ -499,14 +499,16 @@ impl BusLog {
         query.whole_from().filter_map(lacks).collect()
     }
 
-    /// Whether each event that must be there is.
+    /// Whether each event that must be there is, in a room of which it is wanted.
     fn has_all(&self, query: &Query) -> bool {
-        let is_kept = |log: &RoomLog, must: u64| {
-            let kept = log.kept.as_slices().0;
-            kept.binary_search_by_key(&must, |kept| kept.event.seq).is_ok()
+        let is_kept = |room: &RoomName, must: u64| {
+            let kept = self.rooms.get(room).map(|log| log.kept.as_slices().0);
+            kept.is_some_and(|kept| kept.binary_search_by_key(&must, |kept| kept.event.seq).is_ok())
         };
-        let logs = || query.rooms.iter().filter_map(|(room, _)| self.rooms.get(room));
-        let is_there = |must: &u64| logs().any(|log| is_kept(log, *must));
+        let is_there = |must: &u64| {
+            let mut rooms = query.rooms.iter();
+            rooms.any(|(room, joined_at)| joined_at < must && is_kept(room, *must))
+        };
         query.must.iter().all(is_there)
     }
 }

@@ -243,6 +243,24 @@ fn what_must_be_there_and_is_not_makes_the_page_less_than_whole() {
 }
 
 #[test]
+fn what_must_be_there_is_not_if_it_is_only_in_a_room_that_was_joined_later() {
+    let mut log = log(Limits {
+        history_events: 1,
+        ..Limits::default()
+    });
+    publish(&mut log, &["a", "b"], "1", 0);
+    publish(&mut log, &["a"], "2", 0);
+    let joined_at = |at| Query {
+        must: vec![1],
+        whole_from: 2,
+        rooms: vec![(room("a"), 0), (room("b"), at)],
+        ..query(&[], 0)
+    };
+    assert!(log.read(&joined_at(0), 0).whole);
+    assert!(!log.read(&joined_at(1), 0).whole);
+}
+
+#[test]
 fn what_came_before_the_reader_joined_is_not_given() {
     let mut log = log(Limits::default());
     for i in 1..=4 {

@@ -30,7 +30,7 @@ for i = 1, rooms do
   gaps[i] = text(gap > from and gap or 0)
   for m = 1, musts do
     local must = ARGV[5 + m]
-    if not found[must] and redis.call('XRANGE', stream, must .. '-0', must .. '-0')[1] then found[must] = true end
+    if joined < tonumber(must) and not found[must] and redis.call('XRANGE', stream, must .. '-0', must .. '-0')[1] then found[must] = true end
   end
   local entries, size, more = {'0'}, 0, room_last and room_last > start
   while more do
