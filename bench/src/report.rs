@@ -278,7 +278,7 @@ fn thousands(value: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Figures;
+    use crate::figures::Figures;
 
     fn peer(name: &str, key: &str, values: &[f64]) -> PeerResult {
         let round = |value: &f64| {
