@@ -2,8 +2,9 @@
 
 use crate::{
     schedule::{GUESTS, Kind, NODES, PLAYERS, ROOMS, SHARDS},
+    schedules::{Outcome, count_shards},
     truth::Answer,
-    world::{Outcome, World},
+    world::World,
 };
 use greenroom_actors::{
     logic::room_name::RoomName,
@@ -96,8 +97,8 @@ impl World {
             }
         }
         // A node that has not reached the broker yet knows nothing of what anybody has.
-        let may_be_new = self.setup.begins_away || self.counters.contains_key("killed");
-        let may_miss = self.setup.history_events < 1_000 || self.counters.contains_key("restarted with less");
+        let may_be_new = self.setup.begins_away || self.reached.contains_key("killed");
+        let may_miss = self.setup.history_events < 1_000 || self.reached.contains_key("restarted with less");
         let gaps: usize = self.players.iter().map(|player| player.gaps).sum();
         assert!(
             may_be_new || may_miss || gaps == 0,
@@ -120,7 +121,7 @@ impl World {
                 Some(Answer::Refused) | None => {}
             }
         }
-        *self.counters.entry("relayed after an outage".into()).or_default() += local;
+        *self.reached.entry("relayed after an outage".into()).or_default() += local;
     }
 
     /// Once all is settled, what comes says a plain number as its position.
@@ -135,7 +136,7 @@ impl World {
             self.wait(3_000).await;
         }
         // What a node had not relayed when it was killed, or the broker has lost, stays in doubt.
-        if self.counters.contains_key("killed") || self.counters.contains_key("restarted with less") {
+        if self.reached.contains_key("killed") || self.reached.contains_key("restarted with less") {
             return;
         }
         for player in self
@@ -184,15 +185,11 @@ impl World {
 
     /// What it came to.
     pub fn outcome(mut self) -> Outcome {
-        for shard in self.cluster.nodes.iter().flat_map(|node| &node.shards) {
-            for (name, _, _, value) in shard.desk.hub.stats.rows() {
-                *self.counters.entry(name.to_owned()).or_default() += value;
-            }
-        }
+        count_shards(&self.cluster.nodes, &mut self.reached);
         for guest in &self.guests {
             let (where_they_were, new) = guest.returns;
-            *self.counters.entry("where they were".into()).or_default() += where_they_were;
-            *self.counters.entry("new again".into()).or_default() += new;
+            *self.reached.entry("where they were".into()).or_default() += where_they_were;
+            *self.reached.entry("new again".into()).or_default() += new;
         }
         let diaries: Vec<Vec<String>> = self.players.into_iter().map(|player| player.diary).collect();
         let local = diaries
@@ -200,11 +197,11 @@ impl World {
             .flatten()
             .filter(|line| line.ends_with("] true"))
             .count();
-        *self.counters.entry("given locally".into()).or_default() += local as u64;
+        *self.reached.entry("given locally".into()).or_default() += local as u64;
         let guests = self.guests.into_iter().map(|guest| guest.diary);
         Outcome {
             diaries: diaries.into_iter().chain(guests).collect(),
-            counters: self.counters,
+            reached: self.reached,
         }
     }
 }

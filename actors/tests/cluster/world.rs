@@ -4,6 +4,7 @@ use crate::{
     guest::Guest,
     player::Player,
     schedule::{GUESTS, Kind, NODES, PLAYERS, Place, ROOMS, SHARDS, Schedule, Setup, Step, names},
+    schedules::{Outcome, Reached},
     truth::{Answer, Truth},
 };
 use greenroom_actors::{
@@ -21,17 +22,8 @@ use greenroom_actors::{
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use tokio::{task::yield_now, time::sleep};
-
-/// What a schedule came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What each client noticed.
-    pub diaries: Vec<Vec<String>>,
-    /// What happened, and how often.
-    pub counters: BTreeMap<String, u64>,
-}
 
 /// A cluster, everybody who is connected to it, and what is true.
 pub struct World {
@@ -47,7 +39,7 @@ pub struct World {
     /// How often each node was started anew.
     pub started: [u32; NODES],
     events: u64,
-    pub counters: BTreeMap<String, u64>,
+    pub reached: Reached,
 }
 
 /// Plays a schedule; panics where something is not as promised.
@@ -104,12 +96,12 @@ impl World {
             waiting: Vec::new(),
             started: [0; NODES],
             events: 0,
-            counters: BTreeMap::new(),
+            reached: Reached::new(),
         }
     }
 
     pub fn count(&mut self, what: &str) {
-        *self.counters.entry(what.to_owned()).or_default() += 1;
+        *self.reached.entry(what.to_owned()).or_default() += 1;
     }
 
     fn shard(&self, place: Place) -> &Shard {

@@ -3,6 +3,7 @@
 use crate::{
     player::Player,
     schedule::{CLIENTS, Kind, NODES, ROOMS, SHARDS, Schedule, Setup, Step, names},
+    schedules::{Outcome, Reached, count_shards},
     truth::Truth,
 };
 use greenroom_actors::{
@@ -36,17 +37,6 @@ const HEALED_WITHIN: u32 = 400;
 const ADA: &str = "ada";
 /// The token of nobody in particular.
 const NOBODY: &str = "nobody";
-
-/// What a schedule came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What each client noticed.
-    pub diaries: Vec<Vec<String>>,
-    /// Codes with which the node closed connections.
-    pub closes: Vec<u16>,
-    /// The shards' counters, added up.
-    pub counters: Vec<(&'static str, u64)>,
-}
 
 struct World {
     universe: Universe,
@@ -350,23 +340,14 @@ impl World {
     }
 
     fn outcome(self) -> Outcome {
-        let mut counters: Vec<(&'static str, u64)> = Vec::new();
-        for shard in self.universe.nodes.iter().flat_map(|node| &node.shards) {
-            for (name, _, _, value) in shard.desk.hub.stats.rows() {
-                match counters.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, sum)) => *sum += value,
-                    None => counters.push((name, value)),
-                }
-            }
+        let mut reached = Reached::new();
+        count_shards(&self.universe.nodes, &mut reached);
+        for code in self.players.iter().flat_map(|player| &player.closes) {
+            *reached.entry(format!("closed {code}")).or_default() += 1;
         }
         Outcome {
-            closes: self
-                .players
-                .iter()
-                .flat_map(|player| player.closes.clone())
-                .collect(),
             diaries: self.players.into_iter().map(|player| player.diary).collect(),
-            counters,
+            reached,
         }
     }
 }
