@@ -45,7 +45,7 @@ impl World {
     }
 
     fn noticed(&self) -> usize {
-        let players = self.players.iter().map(|player| player.diary.len());
+        let players = self.players.iter().map(|player| player.client.diary.len());
         players
             .chain(self.guests.iter().map(|guest| guest.diary.len()))
             .sum()
@@ -54,8 +54,8 @@ impl World {
     fn return_all(&mut self, second: usize) {
         let place = |client: usize| (client + second) % (NODES * SHARDS);
         for player in 0..PLAYERS {
-            self.players[player].stalled = false;
-            if self.players[player].is_away() {
+            self.players[player].client.stalled = false;
+            if self.players[player].client.is_away() {
                 self.connect(player, place(player));
             }
         }
@@ -84,7 +84,7 @@ impl World {
     fn check_clients(&mut self) {
         for (i, player) in self.players.iter().enumerate() {
             if let Some(broken) = player.find_broken(&self.truth) {
-                panic!("player {i}: {broken}\n{:#?}", player.diary);
+                panic!("player {i}: {broken}\n{:#?}", player.client.diary);
             }
         }
         for (i, guest) in self.guests.iter_mut().enumerate() {
@@ -99,7 +99,7 @@ impl World {
         // A node that has not reached the broker yet knows nothing of what anybody has.
         let may_be_new = self.setup.begins_away || self.reached.contains_key("killed");
         let may_miss = self.setup.history_events < 1_000 || self.reached.contains_key("restarted with less");
-        let gaps: usize = self.players.iter().map(|player| player.gaps).sum();
+        let gaps: usize = self.players.iter().map(|player| player.client.gaps).sum();
         assert!(
             may_be_new || may_miss || gaps == 0,
             "told of a gap, though nothing was lost"
@@ -144,8 +144,9 @@ impl World {
             .iter()
             .filter(|player| last.iter().any(|id| player.has(id)))
         {
-            let position = player.position.as_deref().unwrap_or_default();
-            assert!(!position.contains('!'), "{position}: {:#?}", player.diary);
+            let client = &player.client;
+            let position = client.position.as_deref().unwrap_or_default();
+            assert!(!position.contains('!'), "{position}: {:#?}", client.diary);
         }
         for guest in self
             .guests
@@ -175,7 +176,7 @@ impl World {
                 assert_eq!(members, ids, "presence in {name} as node {node} sees it");
             }
             let sockets = inside.iter().filter(|peer| matches!(peer.line, Line::Socket(_)));
-            let players = self.players.iter().filter(|player| player.is_in(name));
+            let players = self.players.iter().filter(|player| player.client.is_in(name));
             assert_eq!(sockets.count(), players.count(), "players in {name}");
             let guests = self.guests.iter().filter(|guest| guest.is_in(name)).count();
             let there = inside.iter().filter(|peer| matches!(peer.line, Line::Engine(_)));
@@ -191,7 +192,11 @@ impl World {
             *self.reached.entry("where they were".into()).or_default() += where_they_were;
             *self.reached.entry("new again".into()).or_default() += new;
         }
-        let diaries: Vec<Vec<String>> = self.players.into_iter().map(|player| player.diary).collect();
+        let diaries: Vec<Vec<String>> = self
+            .players
+            .into_iter()
+            .map(|player| player.client.diary)
+            .collect();
         let local = diaries
             .iter()
             .flatten()

@@ -117,8 +117,8 @@ impl World {
         self.listen();
         match step {
             Step::Connect { player, place } => self.connect(*player, *place),
-            Step::Join { player, rooms } => self.players[*player].join(&names(*rooms)),
-            Step::Leave { player, rooms } => self.players[*player].leave(&names(*rooms)),
+            Step::Join { player, rooms } => self.players[*player].client.join(&names(*rooms)),
+            Step::Leave { player, rooms } => self.players[*player].client.leave(&names(*rooms)),
             Step::Say {
                 player,
                 rooms,
@@ -130,10 +130,10 @@ impl World {
                 }
             }
             Step::Read { player } => {
-                self.players[*player].stalled = false;
+                self.players[*player].client.stalled = false;
                 self.players[*player].read(usize::MAX, &mut self.truth);
             }
-            Step::Stall { player } => self.players[*player].stalled = true,
+            Step::Stall { player } => self.players[*player].client.stalled = true,
             Step::Cut {
                 player,
                 bytes,
@@ -224,7 +224,7 @@ impl World {
     }
 
     pub fn connect(&mut self, player: usize, place: Place) {
-        if self.players[player].client.is_none() {
+        if !self.players[player].client.is_connected() {
             let connection = self.shard(place).connect_with(self.setup.window);
             let node = self.node_of(place);
             self.players[player].connect(connection, node, place % SHARDS);
@@ -268,11 +268,11 @@ impl World {
     }
 
     fn say(&mut self, player: usize, rooms: u8, kind: Kind) {
-        if self.players[player].client.is_some() {
+        if self.players[player].client.is_connected() {
             let (id, frame) = self.event(kind, 0, &names(rooms));
             let node = self.players[player].node;
             self.truth.publish(&id, &frame, &format!("player {player}"), node);
-            self.players[player].say(frame, id);
+            self.players[player].client.say(frame, id);
         }
     }
 
@@ -323,7 +323,7 @@ impl World {
             sleep(Duration::from_millis(some)).await;
             left -= some;
             self.listen();
-            for player in self.players.iter_mut().filter(|player| !player.stalled) {
+            for player in self.players.iter_mut().filter(|player| !player.client.stalled) {
                 player.read(usize::MAX, &mut self.truth);
             }
             for guest in 0..GUESTS {

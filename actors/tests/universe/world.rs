@@ -127,7 +127,7 @@ impl World {
         self.truth.listen(&self.universe.seen);
         match step {
             Step::Connect { client, shard } => self.connect(*client, *shard),
-            Step::Join { client, rooms } => self.players[*client].join(&names(*rooms)),
+            Step::Join { client, rooms } => self.players[*client].client.join(&names(*rooms)),
             Step::Leave { client, rooms } => self.players[*client].leave(&names(*rooms), &self.truth),
             Step::Say {
                 client,
@@ -137,7 +137,7 @@ impl World {
             } => {
                 for _ in 0..*count {
                     let (id, frame) = self.event(*kind, 0, &names(*rooms));
-                    self.players[*client].say(frame, id);
+                    self.players[*client].client.say(frame, id);
                 }
             }
             Step::Publish {
@@ -154,10 +154,10 @@ impl World {
                 }
             }
             Step::Read { client } => {
-                self.players[*client].stalled = false;
+                self.players[*client].client.stalled = false;
                 self.players[*client].read(usize::MAX, &self.truth);
             }
-            Step::Stall { client } => self.players[*client].stalled = true,
+            Step::Stall { client } => self.players[*client].client.stalled = true,
             Step::Cut {
                 client,
                 bytes,
@@ -210,7 +210,7 @@ impl World {
     }
 
     fn connect(&mut self, client: usize, shard: usize) {
-        if self.players[client].client.is_none() {
+        if !self.players[client].client.is_connected() {
             let token = if client < self.of_one_subject { ADA } else { NOBODY };
             let connection = self.shard(shard).connect_as(Some(token), self.window);
             self.players[client].connect(connection, shard);
@@ -267,7 +267,7 @@ impl World {
             sleep(Duration::from_millis(some)).await;
             left -= some;
             self.truth.listen(&self.universe.seen);
-            for player in self.players.iter_mut().filter(|player| !player.stalled) {
+            for player in self.players.iter_mut().filter(|player| !player.client.stalled) {
                 player.read(usize::MAX, &self.truth);
             }
         }
@@ -284,16 +284,15 @@ impl World {
         let mut quiet = 0;
         for second in 0..HEALED_WITHIN {
             for client in 0..CLIENTS {
-                self.players[client].stalled = false;
-                if self.players[client].is_away() {
+                self.players[client].client.stalled = false;
+                if self.players[client].client.is_away() {
                     self.connect(client, (client + second as usize) % (NODES * SHARDS) as usize);
                     quiet = 0;
                 }
             }
-            let before: usize = self.players.iter().map(|player| player.diary.len()).sum();
+            let before = self.noticed();
             self.wait(1_000).await;
-            let after: usize = self.players.iter().map(|player| player.diary.len()).sum();
-            quiet = if before == after { quiet + 1 } else { 0 };
+            quiet = if before == self.noticed() { quiet + 1 } else { 0 };
             // Longer than a half-open connection lives.
             if quiet > 60 {
                 return;
@@ -302,20 +301,25 @@ impl World {
         panic!("it does not come to rest");
     }
 
+    fn noticed(&self) -> usize {
+        let diaries = self.players.iter().map(|player| player.client.diary.len());
+        diaries.sum()
+    }
+
     async fn check(&mut self) {
         for (i, player) in self.players.iter_mut().enumerate() {
             if let Some(broken) = player.broken(&self.truth) {
-                panic!("client {i}: {broken}\n{:#?}", player.diary);
+                panic!("client {i}: {broken}\n{:#?}", player.client.diary);
             }
         }
         if self.truth.is_whole() {
-            let gaps: usize = self.players.iter().map(|player| player.gaps).sum();
+            let gaps: usize = self.players.iter().map(|player| player.client.gaps).sum();
             assert_eq!(gaps, 0, "told of a gap, though every history has everything");
         }
         let connected = self
             .players
             .iter()
-            .filter(|player| player.client.is_some())
+            .filter(|player| player.client.is_connected())
             .count();
         let shards = || self.universe.nodes.iter().flat_map(|node| &node.shards);
         let live: usize = shards().map(|shard| shard.desk.hub.len()).sum();
@@ -334,7 +338,11 @@ impl World {
             });
             let inside: BTreeSet<String> = inside.map(|peer| peer.card().id.to_string()).collect();
             assert_eq!(present, inside, "presence in {name}");
-            let expected = self.players.iter().filter(|player| player.is_in(name)).count();
+            let expected = self
+                .players
+                .iter()
+                .filter(|player| player.client.is_in(name))
+                .count();
             assert_eq!(inside.len(), expected, "clients that believe they are in {name}");
         }
     }
@@ -346,7 +354,11 @@ impl World {
             *reached.entry(format!("closed {code}")).or_default() += 1;
         }
         Outcome {
-            diaries: self.players.into_iter().map(|player| player.diary).collect(),
+            diaries: self
+                .players
+                .into_iter()
+                .map(|player| player.client.diary)
+                .collect(),
             reached,
         }
     }
