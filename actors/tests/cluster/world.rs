@@ -4,12 +4,12 @@ use crate::{
     guest::Guest,
     player::Player,
     schedule::{GUESTS, Kind, NODES, PLAYERS, Place, ROOMS, SHARDS, Schedule, Setup, Step, names},
-    schedules::{Outcome, Reached},
+    schedules::{Outcome, Reached, publication, thought, update},
     truth::{Answer, Truth},
 };
 use greenroom_actors::{
     cluster_bus::OnOutage,
-    logic::{bus_log::Limits, event::Receipt, protocol::Publication, throttle::Rules},
+    logic::{bus_log::Limits, event::Receipt, throttle::Rules},
     ports::{BusError, PortFuture},
     reply::poll_once,
     room_registry::faults,
@@ -250,18 +250,11 @@ impl World {
     fn event(&mut self, kind: Kind, bytes: usize, rooms: &[&str]) -> (String, Value) {
         self.events += 1;
         let id = format!("x{}", self.events);
-        let stamp = "2026-01-01T00:00:00Z";
         let text = format!("{id} {}", "x".repeat(bytes));
         let (name, data) = match kind {
             Kind::Chat => ("chat", json!(text)),
-            Kind::Thought(agent) => (
-                "agent-thought",
-                json!({"agentId": agent.to_string(), "thought": text, "timestamp": stamp}),
-            ),
-            Kind::Update(task) => (
-                "task-update",
-                json!({"taskId": task.to_string(), "status": "pending", "message": text, "timestamp": stamp}),
-            ),
+            Kind::Thought(agent) => ("agent-thought", thought(&agent.to_string(), &text)),
+            Kind::Update(task) => ("task-update", update(&task.to_string(), &text)),
         };
         let frame = json!({"rooms": rooms, "event": name, "data": data, "id": id});
         (id, frame)
@@ -282,16 +275,10 @@ impl World {
         let node = self.node_of(place);
         self.truth.publish(&id, &frame, "agent", node);
         for _ in 0..=u8::from(twice) {
-            let text = |field: &str| frame[field].as_str().expect("text").to_owned();
-            let publication = Publication {
-                rooms: names(rooms).iter().map(|room| (*room).to_owned()).collect(),
-                event: text("event"),
-                data: serde_json::value::to_raw_value(&frame["data"]).ok(),
-                args: None,
-                id: Some(id.clone()),
-            };
             let desk = &self.shard(place).desk;
-            let draft = desk.draft(publication, None).expect("a publication that holds");
+            let draft = desk
+                .draft(publication(&frame), None)
+                .expect("a publication that holds");
             let answer = desk.bus.publish(draft);
             self.waiting.push((id.clone(), answer));
         }

@@ -3,14 +3,14 @@
 use crate::{
     player::Player,
     schedule::{CLIENTS, Kind, NODES, ROOMS, SHARDS, Schedule, Setup, Step, names},
-    schedules::{Outcome, Reached, count_shards},
+    schedules::{Outcome, Reached, count_shards, publication, thought, update},
     truth::Truth,
 };
 use greenroom_actors::{
     logic::{
         access::Grant,
         bus_log::Limits,
-        protocol::{Notice, Publication},
+        protocol::Notice,
         room_name::RoomName,
         throttle::{Merge, Rule, Rules},
     },
@@ -221,19 +221,12 @@ impl World {
     fn event(&mut self, kind: Kind, bytes: usize, rooms: &[&str]) -> (String, Value) {
         self.events += 1;
         let id = format!("x{}", self.events);
-        let stamp = "2026-01-01T00:00:00Z";
         let text = format!("{id}{}", "x".repeat(bytes));
         let (name, data) = match kind {
             Kind::Chat => ("chat", json!(text)),
             Kind::Log => ("log", json!(text)),
-            Kind::Thought(agent) => (
-                "agent-thought",
-                json!({"agentId": agent.to_string(), "thought": text, "timestamp": stamp}),
-            ),
-            Kind::Update(task) => (
-                "task-update",
-                json!({"taskId": task.to_string(), "status": "pending", "message": text, "timestamp": stamp}),
-            ),
+            Kind::Thought(agent) => ("agent-thought", thought(&agent.to_string(), &text)),
+            Kind::Update(task) => ("task-update", update(&task.to_string(), &text)),
         };
         let frame = json!({"rooms": rooms, "event": name, "data": data, "id": id});
         (id, frame)
@@ -241,20 +234,10 @@ impl World {
 
     /// As an agent of this process would.
     fn publish(&mut self, shard: usize, frame: &Value) {
-        let text = |field: &str| frame[field].as_str().expect("text").to_owned();
-        let rooms = frame["rooms"].as_array().expect("rooms");
-        let publication = Publication {
-            rooms: rooms
-                .iter()
-                .map(|room| room.as_str().expect("text").to_owned())
-                .collect(),
-            event: text("event"),
-            data: serde_json::value::to_raw_value(&frame["data"]).ok(),
-            args: None,
-            id: Some(text("id")),
-        };
         let desk = &self.shard(shard).desk;
-        let draft = desk.draft(publication, None).expect("a publication that holds");
+        let draft = desk
+            .draft(publication(frame), None)
+            .expect("a publication that holds");
         drop(desk.bus.publish(draft));
         self.truth.listen(&self.universe.seen);
     }
