@@ -22,10 +22,9 @@ use slab::Slab;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    io,
     rc::{Rc, Weak},
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
 };
 use tokio::time::Instant;
 
@@ -309,27 +308,6 @@ impl<W: Wire> Hub<W> {
         if list.is_empty() {
             *list = work;
         }
-    }
-
-    /// Reads once from a socket, into the buffer of the thread, if something is there. An error, too, where the other
-    /// side has ended.
-    pub(crate) fn read_once(
-        &self,
-        wire: &W,
-        task: &mut Context<'_>,
-        take: impl FnOnce(&mut [u8]),
-    ) -> Poll<io::Result<()>> {
-        ready!(wire.poll_read_ready(task))?;
-        let mut buffer = self.read_buffer.borrow_mut();
-        match wire.try_read(&mut buffer) {
-            Ok(0) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-            Ok(bytes) => take(&mut buffer[..bytes]),
-            Err(error) => match error.kind() {
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => {}
-                _ => return Poll::Ready(Err(error)),
-            },
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Writes on where the socket took no more, if it does now.

@@ -15,6 +15,7 @@ pub mod messages;
 pub mod peer;
 pub mod ports;
 pub mod radio;
+mod reading;
 pub mod redis_bridge;
 pub mod reply;
 pub mod room_registry;

@@ -40,9 +40,6 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-/// Reads a turn: one busy client must not keep its thread from the others.
-pub(crate) const READS_A_TURN: usize = 8;
-
 /// What the sessions of a thread share.
 pub struct Desk<W: Wire> {
     /// The thread's connections.
@@ -174,27 +171,11 @@ impl<W: Wire> SessionActor<W> {
 
     /// Reads and carries out what is there. Ready when the connection is over.
     fn read(&mut self, ctx: &mut Context<Self>, task: &mut TaskContext<'_>) -> Poll<()> {
-        let peer = self.peer.clone();
-        let Line::Socket(wire) = &peer.line else {
-            return Poll::Ready(());
-        };
-        for _ in 0..READS_A_TURN {
-            if peer.is(CLOSED) {
-                return Poll::Ready(());
-            }
-            if self.in_flight >= self.desk.commands_in_flight {
-                // One of the answers lets it read on.
-                return Poll::Pending;
-            }
-            let desk = self.desk.clone();
-            match desk.hub.read_once(wire, task, |bytes| self.take(bytes, ctx)) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
+        let (desk, peer) = (self.desk.clone(), self.peer.clone());
+        // Without room, one of the answers lets it read on.
+        let has_room = |act: &Self| act.in_flight < act.desk.commands_in_flight;
+        let take = |act: &mut Self, bytes: &mut [u8]| act.take(bytes, ctx);
+        desk.hub.read_turn(&peer, task, self, has_room, take)
     }
 
     /// Bytes from the client. Once the connection is closing they are only counted as life.

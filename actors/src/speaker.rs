@@ -15,7 +15,6 @@ use crate::{
     },
     peer::{CLOSED, CLOSING, Peer},
     ports::Wire,
-    session::READS_A_TURN,
 };
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context};
 use bytes::{Bytes, BytesMut};
@@ -121,23 +120,12 @@ impl<W: Wire> SpeakerActor<W> {
     /// Reads what is there. Ready when the connection is over.
     fn read(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
         let Client { peer, hub } = self.client.clone();
-        let Some(wire) = peer.line.socket() else {
+        if peer.line.socket().is_none() {
             return Poll::Ready(());
-        };
+        }
         let mut early = std::mem::take(&mut self.early);
         self.take(&mut early);
-        for _ in 0..READS_A_TURN {
-            if peer.is(CLOSED) {
-                return Poll::Ready(());
-            }
-            match hub.read_once(wire, task, |bytes| self.take(bytes)) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
+        hub.read_turn(&peer, task, self, |_| true, Self::take)
     }
 
     /// Bytes from the client. Once the connection is closing they are dropped.

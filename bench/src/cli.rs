@@ -6,7 +6,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cases::{self, CASES, Effort};
+use crate::cases::{self, Effort};
 use crate::peer::{NODE, Peer, Start};
 use crate::protocol::Protocol;
 use crate::results::Results;
@@ -118,9 +118,7 @@ pub fn run() -> Result<()> {
             report::make(&loaded, &out)
         }
         Command::Cases => {
-            CASES
-                .iter()
-                .for_each(|case| say(&format!("{:16} {}", case.name, case.about)));
+            cases::all().for_each(|case| say(&format!("{:16} {}", case.name, case.about)));
             Ok(())
         }
         Command::Floor { port, coalesce } => floor::run(port, coalesce),
@@ -139,7 +137,7 @@ impl Run {
         });
         let mut cases = named.collect::<Result<Vec<_>>>()?;
         if cases.is_empty() {
-            cases = CASES.iter().filter(|case| !case.is_long()).collect();
+            cases = cases::all().filter(|case| !case.is_long()).collect();
         }
         let flood = self.stall_seconds.unwrap_or(if self.quick { 10 } else { 60 });
         let soak = self.soak_minutes.unwrap_or(if self.quick { 2 } else { 30 });
@@ -247,7 +245,7 @@ mod tests {
     #[test]
     fn without_names_all_cases_run_and_without_a_node_the_floor_alone() {
         let plan = parsed(&[]).expect("valid");
-        let all = CASES.iter().filter(|case| case.name != "soak").count();
+        let all = cases::all().filter(|case| case.name != "soak").count();
         assert_eq!((plan.cases.len(), plan.peers.len()), (all, 0));
     }
 

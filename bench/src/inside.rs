@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use crate::cases::{Effort, Inside};
+use crate::figures::Figures;
 use crate::process::Cores;
 use crate::results::median;
-use crate::scenario::Figures;
 
 /// Messages on their way in the stream across threads: what a mailbox of the node holds without a wait.
 const IN_FLIGHT: u64 = 256;

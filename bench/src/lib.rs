@@ -9,6 +9,7 @@ mod cases;
 pub mod cli;
 mod client;
 mod cluster;
+mod figures;
 mod floor;
 mod frame;
 mod generator;

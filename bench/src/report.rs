@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::cases::{CASES, Case, Measure, Target};
+use crate::cases::{self, Case, Measure, Target};
 use crate::machine::{Machine, Occasion};
 use crate::peer::{FLOOR, NODE};
 use crate::results::{CaseResult, PeerResult, Results, write};
@@ -44,7 +44,7 @@ fn misses_of(report: &str) -> Option<&str> {
 fn render(results: &Results, misses: Option<&str>) -> String {
     let mut text = INTRODUCTION.to_owned();
     put_occasions(&mut text, results);
-    let mut groups: Vec<&str> = CASES.iter().map(|case| case.group).collect();
+    let mut groups: Vec<&str> = cases::all().map(|case| case.group).collect();
     groups.dedup();
     groups
         .into_iter()
@@ -105,7 +105,7 @@ fn put_occasions(text: &mut String, results: &Results) {
 
 fn put_group(text: &mut String, group: &str, results: &Results) {
     let measured = |case: &&Case| case.group == group && results.cases.contains_key(case.name);
-    let cases: Vec<&Case> = CASES.iter().filter(measured).collect();
+    let cases: Vec<&Case> = cases::all().filter(measured).collect();
     if cases.is_empty() {
         return;
     }
@@ -278,7 +278,7 @@ fn thousands(value: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::Figures;
+    use crate::figures::Figures;
 
     fn peer(name: &str, key: &str, values: &[f64]) -> PeerResult {
         let round = |value: &f64| {

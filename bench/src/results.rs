@@ -7,8 +7,8 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
+use crate::figures::Figures;
 use crate::machine::{Machine, Occasion};
-use crate::scenario::Figures;
 
 /// Everything measured so far, the newest of each case.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

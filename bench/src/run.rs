@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::cases::{Case, Cluster, Effort, Kind, Scale};
 use crate::cluster;
+use crate::figures::Figures;
 use crate::generator::Via;
 use crate::inside;
 use crate::machine::{Machine, Occasion};
@@ -15,7 +16,7 @@ use crate::peer::{COALESCING, FLOOR, Peer};
 use crate::process::{Cores, Server, raise_file_limit};
 use crate::protocol::Protocol;
 use crate::results::{CaseResult, PeerResult, Results};
-use crate::scenario::{self, Figures};
+use crate::scenario;
 use crate::soak;
 
 /// Connections of the largest case, on either side, and room to spare.

@@ -2,12 +2,11 @@
 
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::cases::{Effort, Kind, Scale};
 use crate::client::Fate;
-use crate::cluster;
+use crate::figures::{self, Figures, add, add_known, add_latency};
 use crate::frame;
 use crate::generator::{Generator, Load, Pace, Via};
 use crate::ledger::{Account, Latency, histogram};
@@ -15,9 +14,6 @@ use crate::process::{Server, machine_busy_ns, own_cpu_ns};
 use crate::protocol::Protocol;
 use crate::results::median;
 use crate::soak;
-
-/// The figures of one run, by key.
-pub type Figures = BTreeMap<String, f64>;
 
 /// What stragglers are given.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -219,7 +215,7 @@ impl<'a> Stage<'a> {
         let mut figures = self.closing_figures(account);
         add_latency(&mut figures, &self.measured.latency);
         if self.server.addresses.len() > 1 {
-            cluster::add_far(&mut figures, &self.measured.latency, &self.measured.far);
+            figures::add_far(&mut figures, &self.measured.latency, &self.measured.far);
         }
         if self.server.redis.is_some() {
             let aside = us_each(Some(self.measured.aside_ns), deliveries);
@@ -472,39 +468,8 @@ impl<'a> Stage<'a> {
     }
 
     fn closing_figures(&self, account: Account) -> Figures {
-        let refused = self.generator.tally().refused;
-        let mut figures = Figures::new();
-        add(&mut figures, "wrong", (account.wrong() + refused) as f64);
-        add(&mut figures, "expected", account.expected as f64);
-        add(&mut figures, "lost", account.lost as f64);
-        add(&mut figures, "duplicated", account.duplicated as f64);
-        add(&mut figures, "out_of_order", account.out_of_order as f64);
-        add(&mut figures, "strays", account.strays as f64);
-        add(&mut figures, "refused", refused as f64);
-        figures
+        figures::accounted(account, self.generator.tally().refused)
     }
-}
-
-pub fn add(figures: &mut Figures, key: &str, value: f64) {
-    figures.insert(key.to_owned(), value);
-}
-
-pub fn add_known(figures: &mut Figures, key: &str, value: Option<f64>) {
-    if let Some(value) = value {
-        add(figures, key, value);
-    }
-}
-
-/// Of nothing heard there is no latency: a zero would look like a good one.
-pub fn add_latency(figures: &mut Figures, latencies: &Histogram<u64>) {
-    if latencies.is_empty() {
-        return;
-    }
-    let latency = Latency::of(latencies);
-    add(figures, "p50_ms", latency.p50_ms);
-    add(figures, "p95_ms", latency.p95_ms);
-    add(figures, "p99_ms", latency.p99_ms);
-    add(figures, "max_ms", latency.max_ms);
 }
 
 fn elapsed(begin: Option<u64>, end: Option<u64>) -> Option<u64> {

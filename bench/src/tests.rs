@@ -12,12 +12,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::cases::{Effort, Kind, Scale};
+use crate::figures::Figures;
 use crate::floor::{Floor, Posted, Request, event_frame, joined, published, ulid};
 use crate::generator::{Generator, Load, Pace, Via};
 use crate::ledger::Account;
 use crate::process::Server;
 use crate::protocol::Protocol;
-use crate::scenario::{self, Figures};
+use crate::scenario;
 use crate::server::{Hall, Service, serve};
 use crate::soak::Soak;
 use crate::socket::listen;

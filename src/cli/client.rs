@@ -7,10 +7,12 @@ use anyhow::{Context, bail};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use thiserror::Error;
 use tokio::time::timeout;
 
+use super::out;
 use crate::adapters::tls;
 use crate::config::Secret;
 
@@ -165,9 +167,23 @@ impl Client {
             .text()
             .await
             .map_err(|error| unreachable_node(&url, &error))?;
-        match serde_json::from_str::<serde::de::IgnoredAny>(&text) {
+        match serde_json::from_str::<IgnoredAny>(&text) {
             Ok(_) => Ok(text),
             Err(_) => Err(Failure::Strange { url, status }.into()),
+        }
+    }
+
+    /// Sends a request and prints the answer: as it came if `json` says so, or else by `print`.
+    pub fn show<T: DeserializeOwned>(
+        &self,
+        request: RequestBuilder,
+        json: bool,
+        print: impl FnOnce(T) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let text = block_on(self.ask(request))?;
+        match json {
+            true => Ok(out::line(text.trim())?),
+            false => print(parse(&text)?),
         }
     }
 

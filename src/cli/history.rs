@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{Client, Connection, block_on, parse};
+use super::client::{Client, Connection};
 use super::event::Event;
 use super::out::{self, tame};
 
@@ -47,17 +47,14 @@ pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let request = client
         .request(Method::GET, &["rooms", &args.room, "events"])?
         .query(&query);
-    let text = block_on(client.ask(request))?;
-    if args.json {
-        out::line(text.trim())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let answer: Answer = parse(&text)?;
-    for event in &answer.events {
-        out::line(event.line())?;
-    }
-    if answer.more {
-        out::note(format_args!("there is more: --since {}", tame(&answer.position)));
-    }
+    client.show(request, args.json, |answer: Answer| {
+        for event in &answer.events {
+            out::line(event.line())?;
+        }
+        if answer.more {
+            out::note(format_args!("there is more: --since {}", tame(&answer.position)));
+        }
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{Client, Connection, block_on, parse};
+use super::client::{Client, Connection};
 use super::out::{self, tame};
 
 /// List the nodes that share rooms with this one
@@ -37,18 +37,16 @@ struct Node {
 /// Lists the nodes.
 pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connection)?;
-    let text = block_on(client.ask(client.request(Method::GET, &["nodes"])?))?;
-    if args.json {
-        out::line(text.trim())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let answer: Answer = parse(&text)?;
-    for node in &answer.nodes {
-        out::line(tame(&line(node)))?;
-    }
-    if !answer.shared {
-        out::note("this node shares its rooms with no other: redis.url is not set");
-    }
+    let request = client.request(Method::GET, &["nodes"])?;
+    client.show(request, args.json, |answer: Answer| {
+        for node in &answer.nodes {
+            out::line(tame(&line(node)))?;
+        }
+        if !answer.shared {
+            out::note("this node shares its rooms with no other: redis.url is not set");
+        }
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::client::{Client, Connection, block_on, parse};
+use super::client::{Client, Connection};
 use super::out::{self, tame};
 
 /// Publish an event into a room
@@ -64,12 +64,9 @@ pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let request = client
         .request(Method::POST, &["rooms", &args.room, "events"])?
         .json(&body);
-    let text = block_on(client.ask(request))?;
-    if args.json {
-        out::line(text.trim())?;
-    } else {
-        out::line(tame(&describe(&parse(&text)?)))?;
-    }
+    client.show(request, args.json, |answer: Answer| {
+        Ok(out::line(tame(&describe(&answer)))?)
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -108,6 +105,7 @@ fn describe(answer: &Answer) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::client::parse;
 
     #[test]
     fn the_answer_is_told_in_one_line() {

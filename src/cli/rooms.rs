@@ -52,17 +52,15 @@ pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn members(args: &Args, client: &Client, room: &str) -> anyhow::Result<()> {
-    let text = block_on(client.ask(client.request(Method::GET, &["rooms", room])?))?;
-    if args.json {
-        return Ok(out::line(text.trim())?);
-    }
-    let answer: Value = parse(&text)?;
-    for member in answer["members"].as_array().into_iter().flatten() {
-        let fields = ["id", "subject", "node", "joinedAt"].map(|name| field(member, name));
-        out::line(fields.join(" "))?;
-    }
-    out::note(format_args!("members: {}", field(&answer, "count")));
-    Ok(())
+    let request = client.request(Method::GET, &["rooms", room])?;
+    client.show(request, args.json, |answer: Value| {
+        for member in answer["members"].as_array().into_iter().flatten() {
+            let fields = ["id", "subject", "node", "joinedAt"].map(|name| field(member, name));
+            out::line(fields.join(" "))?;
+        }
+        out::note(format_args!("members: {}", field(&answer, "count")));
+        Ok(())
+    })
 }
 
 /// All pages, one after the other.

@@ -6,7 +6,7 @@ use clap::Subcommand;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::client::{Client, Connection, block_on, parse};
+use super::client::{Client, Connection, block_on};
 use super::out;
 use super::rooms::field;
 
@@ -50,23 +50,21 @@ pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// A line each: id, subject, transport, since when, bytes waiting, rooms.
 fn list(args: &Args, client: &Client) -> anyhow::Result<()> {
-    let text = block_on(client.ask(client.request(Method::GET, &["sessions"])?))?;
-    if args.json {
-        return Ok(out::line(text.trim())?);
-    }
-    let answer: Value = parse(&text)?;
-    let sessions = answer["sessions"].as_array().into_iter().flatten();
-    for session in sessions.clone() {
-        let fields = ["id", "subject", "transport", "connectedAt", "bytesWaiting"];
-        let rooms = session["rooms"].as_array().into_iter().flatten();
-        let rooms = rooms.map(|room| out::tame(room.as_str().unwrap_or("-")));
-        let words: Vec<String> = fields
-            .map(|name| field(session, name))
-            .into_iter()
-            .chain(rooms)
-            .collect();
-        out::line(words.join(" "))?;
-    }
-    out::note(format_args!("connections: {}", sessions.count()));
-    Ok(())
+    let request = client.request(Method::GET, &["sessions"])?;
+    client.show(request, args.json, |answer: Value| {
+        let sessions = answer["sessions"].as_array().into_iter().flatten();
+        for session in sessions.clone() {
+            let fields = ["id", "subject", "transport", "connectedAt", "bytesWaiting"];
+            let rooms = session["rooms"].as_array().into_iter().flatten();
+            let rooms = rooms.map(|room| out::tame(room.as_str().unwrap_or("-")));
+            let words: Vec<String> = fields
+                .map(|name| field(session, name))
+                .into_iter()
+                .chain(rooms)
+                .collect();
+            out::line(words.join(" "))?;
+        }
+        out::note(format_args!("connections: {}", sessions.count()));
+        Ok(())
+    })
 }

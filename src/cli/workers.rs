@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use reqwest::Method;
 use serde::Deserialize;
 
-use super::client::{Client, Connection, block_on, parse};
+use super::client::{Client, Connection};
 use super::out::{self, tame};
 
 /// List the node's workers with their state and restarts
@@ -42,15 +42,13 @@ struct Restarts {
 /// Lists the workers.
 pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
     let client = Client::new(&args.connection)?;
-    let text = block_on(client.ask(client.request(Method::GET, &["workers"])?))?;
-    if args.json {
-        out::line(text.trim())?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let answer: Answer = parse(&text)?;
-    for worker in &answer.workers {
-        out::line(tame(&line(worker)))?;
-    }
+    let request = client.request(Method::GET, &["workers"])?;
+    client.show(request, args.json, |answer: Answer| {
+        for worker in &answer.workers {
+            out::line(tame(&line(worker)))?;
+        }
+        Ok(())
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -10,7 +10,7 @@ use crate::{
     },
     peer::{CLOSED, CLOSING},
     ports::Wire,
-    session::READS_A_TURN,
+    reading::READS_A_TURN,
 };
 use actix::{AsyncContext, Context};
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -110,31 +110,17 @@ impl<W: Wire> EngineActor<W> {
 
     /// Reads from the socket that carries the session. Ready when it is over.
     pub(super) fn read(&mut self, ctx: &mut Context<Self>, task: &mut TaskContext<'_>) -> Poll<()> {
-        let peer = self.peer.clone();
-        let Some(wire) = peer.line.socket() else {
+        let (desk, peer) = (self.desk.clone(), self.peer.clone());
+        if peer.line.socket().is_none() {
             return Poll::Pending;
-        };
+        }
         if let Some(transit) = &mut self.transit {
             let mut early = std::mem::take(&mut transit.early);
             self.take(&mut early, ctx);
         }
-        for _ in 0..READS_A_TURN {
-            if peer.is(CLOSED) {
-                return Poll::Ready(());
-            }
-            if !self.has_room() {
-                // One of the answers lets it read on.
-                return Poll::Pending;
-            }
-            let desk = self.desk.clone();
-            match desk.hub.read_once(wire, task, |bytes| self.take(bytes, ctx)) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(_)) => return Poll::Ready(()),
-                Poll::Pending => return Poll::Pending,
-            }
-        }
-        task.waker().wake_by_ref();
-        Poll::Pending
+        let take = |act: &mut Self, bytes: &mut [u8]| act.take(bytes, ctx);
+        // Without room, one of the answers lets it read on.
+        desk.hub.read_turn(&peer, task, self, Self::has_room, take)
     }
 
     /// Bytes from the socket that carries the session.

@@ -5,6 +5,7 @@ use super::{
     position::{Life, Position, Seen},
     protocol::{self, Protocol},
     room_name::RoomName,
+    socket_io,
 };
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -18,18 +19,8 @@ pub const NAME_BYTES_MAX: usize = 128;
 /// The longest event id that a publisher may choose, in bytes.
 pub const ID_BYTES_MAX: usize = 128;
 
-/// Names that stand for something else: the stock Socket.IO client refuses the first six, the node itself sends the
-/// last two.
-const RESERVED: [&str; 8] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-    "greenroom",
-    "joined",
-];
+/// Names under which the node itself sends; those that the stock Socket.IO client refuses are reserved too.
+const OWN: [&str; 2] = ["greenroom", "joined"];
 
 /// An event as the bus accepted and numbered it.
 #[derive(Debug)]
@@ -354,7 +345,7 @@ impl EventName {
         if let Some(found) = text.chars().find(|c| c.is_control()) {
             return Err(NameError::Character { what: WHAT, found });
         }
-        if RESERVED.contains(&text) {
+        if Self::is_reserved(text) {
             return Err(NameError::Reserved(text.into()));
         }
         Ok(Self(text.into()))
@@ -362,7 +353,7 @@ impl EventName {
 
     /// Whether this stands for something else.
     pub fn is_reserved(text: &str) -> bool {
-        RESERVED.contains(&text)
+        socket_io::RESERVED.contains(&text) || OWN.contains(&text)
     }
 
     /// The name as text.
@@ -377,7 +368,7 @@ mod tests {
 
     #[test]
     fn reserved_names_are_refused() {
-        for name in RESERVED {
+        for name in socket_io::RESERVED.into_iter().chain(OWN) {
             assert_eq!(EventName::parse(name), Err(NameError::Reserved(name.into())));
         }
         assert!(EventName::parse("agent-thought").is_ok());

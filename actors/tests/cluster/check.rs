@@ -2,8 +2,9 @@
 
 use crate::{
     schedule::{GUESTS, Kind, NODES, PLAYERS, ROOMS, SHARDS},
+    schedules::{Outcome, count_shards},
     truth::Answer,
-    world::{Outcome, World},
+    world::World,
 };
 use greenroom_actors::{
     logic::room_name::RoomName,
@@ -44,7 +45,7 @@ impl World {
     }
 
     fn noticed(&self) -> usize {
-        let players = self.players.iter().map(|player| player.diary.len());
+        let players = self.players.iter().map(|player| player.client.diary.len());
         players
             .chain(self.guests.iter().map(|guest| guest.diary.len()))
             .sum()
@@ -53,8 +54,8 @@ impl World {
     fn return_all(&mut self, second: usize) {
         let place = |client: usize| (client + second) % (NODES * SHARDS);
         for player in 0..PLAYERS {
-            self.players[player].stalled = false;
-            if self.players[player].is_away() {
+            self.players[player].client.stalled = false;
+            if self.players[player].client.is_away() {
                 self.connect(player, place(player));
             }
         }
@@ -83,7 +84,7 @@ impl World {
     fn check_clients(&mut self) {
         for (i, player) in self.players.iter().enumerate() {
             if let Some(broken) = player.find_broken(&self.truth) {
-                panic!("player {i}: {broken}\n{:#?}", player.diary);
+                panic!("player {i}: {broken}\n{:#?}", player.client.diary);
             }
         }
         for (i, guest) in self.guests.iter_mut().enumerate() {
@@ -96,9 +97,9 @@ impl World {
             }
         }
         // A node that has not reached the broker yet knows nothing of what anybody has.
-        let may_be_new = self.setup.begins_away || self.counters.contains_key("killed");
-        let may_miss = self.setup.history_events < 1_000 || self.counters.contains_key("restarted with less");
-        let gaps: usize = self.players.iter().map(|player| player.gaps).sum();
+        let may_be_new = self.setup.begins_away || self.reached.contains_key("killed");
+        let may_miss = self.setup.history_events < 1_000 || self.reached.contains_key("restarted with less");
+        let gaps: usize = self.players.iter().map(|player| player.client.gaps).sum();
         assert!(
             may_be_new || may_miss || gaps == 0,
             "told of a gap, though nothing was lost"
@@ -120,7 +121,7 @@ impl World {
                 Some(Answer::Refused) | None => {}
             }
         }
-        *self.counters.entry("relayed after an outage".into()).or_default() += local;
+        *self.reached.entry("relayed after an outage".into()).or_default() += local;
     }
 
     /// Once all is settled, what comes says a plain number as its position.
@@ -135,7 +136,7 @@ impl World {
             self.wait(3_000).await;
         }
         // What a node had not relayed when it was killed, or the broker has lost, stays in doubt.
-        if self.counters.contains_key("killed") || self.counters.contains_key("restarted with less") {
+        if self.reached.contains_key("killed") || self.reached.contains_key("restarted with less") {
             return;
         }
         for player in self
@@ -143,8 +144,9 @@ impl World {
             .iter()
             .filter(|player| last.iter().any(|id| player.has(id)))
         {
-            let position = player.position.as_deref().unwrap_or_default();
-            assert!(!position.contains('!'), "{position}: {:#?}", player.diary);
+            let client = &player.client;
+            let position = client.position.as_deref().unwrap_or_default();
+            assert!(!position.contains('!'), "{position}: {:#?}", client.diary);
         }
         for guest in self
             .guests
@@ -174,7 +176,7 @@ impl World {
                 assert_eq!(members, ids, "presence in {name} as node {node} sees it");
             }
             let sockets = inside.iter().filter(|peer| matches!(peer.line, Line::Socket(_)));
-            let players = self.players.iter().filter(|player| player.is_in(name));
+            let players = self.players.iter().filter(|player| player.client.is_in(name));
             assert_eq!(sockets.count(), players.count(), "players in {name}");
             let guests = self.guests.iter().filter(|guest| guest.is_in(name)).count();
             let there = inside.iter().filter(|peer| matches!(peer.line, Line::Engine(_)));
@@ -184,27 +186,27 @@ impl World {
 
     /// What it came to.
     pub fn outcome(mut self) -> Outcome {
-        for shard in self.cluster.nodes.iter().flat_map(|node| &node.shards) {
-            for (name, _, _, value) in shard.desk.hub.stats.rows() {
-                *self.counters.entry(name.to_owned()).or_default() += value;
-            }
-        }
+        count_shards(&self.cluster.nodes, &mut self.reached);
         for guest in &self.guests {
             let (where_they_were, new) = guest.returns;
-            *self.counters.entry("where they were".into()).or_default() += where_they_were;
-            *self.counters.entry("new again".into()).or_default() += new;
+            *self.reached.entry("where they were".into()).or_default() += where_they_were;
+            *self.reached.entry("new again".into()).or_default() += new;
         }
-        let diaries: Vec<Vec<String>> = self.players.into_iter().map(|player| player.diary).collect();
+        let diaries: Vec<Vec<String>> = self
+            .players
+            .into_iter()
+            .map(|player| player.client.diary)
+            .collect();
         let local = diaries
             .iter()
             .flatten()
             .filter(|line| line.ends_with("] true"))
             .count();
-        *self.counters.entry("given locally".into()).or_default() += local as u64;
+        *self.reached.entry("given locally".into()).or_default() += local as u64;
         let guests = self.guests.into_iter().map(|guest| guest.diary);
         Outcome {
             diaries: diaries.into_iter().chain(guests).collect(),
-            counters: self.counters,
+            reached: self.reached,
         }
     }
 }

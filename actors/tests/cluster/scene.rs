@@ -1,5 +1,6 @@
 //! Small words for tests that walk through one schedule by hand.
 
+use crate::schedules::thought;
 use greenroom_actors::{
     cluster_bus::OnOutage,
     logic::{event::Receipt, protocol::Publication, room_name::RoomName, throttle::Rules},
@@ -154,9 +155,8 @@ pub fn publish_as(
 /// Thoughts of agent 1, one after the other.
 pub fn think(at: &Shard, numbers: std::ops::Range<u64>) {
     for number in numbers {
-        let thought =
-            json!({"agentId": "1", "thought": number.to_string(), "timestamp": "2026-01-01T00:00:00Z"});
-        drop(publish_as(at, "agent:1", "agent-thought", thought, None));
+        let data = thought("1", &number.to_string());
+        drop(publish_as(at, "agent:1", "agent-thought", data, None));
     }
 }
 

@@ -4,11 +4,12 @@ use crate::{
     guest::Guest,
     player::Player,
     schedule::{GUESTS, Kind, NODES, PLAYERS, Place, ROOMS, SHARDS, Schedule, Setup, Step, names},
+    schedules::{Outcome, Reached, publication, thought, update},
     truth::{Answer, Truth},
 };
 use greenroom_actors::{
     cluster_bus::OnOutage,
-    logic::{bus_log::Limits, event::Receipt, protocol::Publication, throttle::Rules},
+    logic::{bus_log::Limits, event::Receipt, throttle::Rules},
     ports::{BusError, PortFuture},
     reply::poll_once,
     room_registry::faults,
@@ -21,17 +22,8 @@ use greenroom_actors::{
     },
 };
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 use tokio::{task::yield_now, time::sleep};
-
-/// What a schedule came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What each client noticed.
-    pub diaries: Vec<Vec<String>>,
-    /// What happened, and how often.
-    pub counters: BTreeMap<String, u64>,
-}
 
 /// A cluster, everybody who is connected to it, and what is true.
 pub struct World {
@@ -47,7 +39,7 @@ pub struct World {
     /// How often each node was started anew.
     pub started: [u32; NODES],
     events: u64,
-    pub counters: BTreeMap<String, u64>,
+    pub reached: Reached,
 }
 
 /// Plays a schedule; panics where something is not as promised.
@@ -104,12 +96,12 @@ impl World {
             waiting: Vec::new(),
             started: [0; NODES],
             events: 0,
-            counters: BTreeMap::new(),
+            reached: Reached::new(),
         }
     }
 
     pub fn count(&mut self, what: &str) {
-        *self.counters.entry(what.to_owned()).or_default() += 1;
+        *self.reached.entry(what.to_owned()).or_default() += 1;
     }
 
     fn shard(&self, place: Place) -> &Shard {
@@ -125,8 +117,8 @@ impl World {
         self.listen();
         match step {
             Step::Connect { player, place } => self.connect(*player, *place),
-            Step::Join { player, rooms } => self.players[*player].join(&names(*rooms)),
-            Step::Leave { player, rooms } => self.players[*player].leave(&names(*rooms)),
+            Step::Join { player, rooms } => self.players[*player].client.join(&names(*rooms)),
+            Step::Leave { player, rooms } => self.players[*player].client.leave(&names(*rooms)),
             Step::Say {
                 player,
                 rooms,
@@ -138,10 +130,10 @@ impl World {
                 }
             }
             Step::Read { player } => {
-                self.players[*player].stalled = false;
+                self.players[*player].client.stalled = false;
                 self.players[*player].read(usize::MAX, &mut self.truth);
             }
-            Step::Stall { player } => self.players[*player].stalled = true,
+            Step::Stall { player } => self.players[*player].client.stalled = true,
             Step::Cut {
                 player,
                 bytes,
@@ -232,7 +224,7 @@ impl World {
     }
 
     pub fn connect(&mut self, player: usize, place: Place) {
-        if self.players[player].client.is_none() {
+        if !self.players[player].client.is_connected() {
             let connection = self.shard(place).connect_with(self.setup.window);
             let node = self.node_of(place);
             self.players[player].connect(connection, node, place % SHARDS);
@@ -258,29 +250,22 @@ impl World {
     fn event(&mut self, kind: Kind, bytes: usize, rooms: &[&str]) -> (String, Value) {
         self.events += 1;
         let id = format!("x{}", self.events);
-        let stamp = "2026-01-01T00:00:00Z";
         let text = format!("{id} {}", "x".repeat(bytes));
         let (name, data) = match kind {
             Kind::Chat => ("chat", json!(text)),
-            Kind::Thought(agent) => (
-                "agent-thought",
-                json!({"agentId": agent.to_string(), "thought": text, "timestamp": stamp}),
-            ),
-            Kind::Update(task) => (
-                "task-update",
-                json!({"taskId": task.to_string(), "status": "pending", "message": text, "timestamp": stamp}),
-            ),
+            Kind::Thought(agent) => ("agent-thought", thought(&agent.to_string(), &text)),
+            Kind::Update(task) => ("task-update", update(&task.to_string(), &text)),
         };
         let frame = json!({"rooms": rooms, "event": name, "data": data, "id": id});
         (id, frame)
     }
 
     fn say(&mut self, player: usize, rooms: u8, kind: Kind) {
-        if self.players[player].client.is_some() {
+        if self.players[player].client.is_connected() {
             let (id, frame) = self.event(kind, 0, &names(rooms));
             let node = self.players[player].node;
             self.truth.publish(&id, &frame, &format!("player {player}"), node);
-            self.players[player].say(frame, id);
+            self.players[player].client.say(frame, id);
         }
     }
 
@@ -290,16 +275,10 @@ impl World {
         let node = self.node_of(place);
         self.truth.publish(&id, &frame, "agent", node);
         for _ in 0..=u8::from(twice) {
-            let text = |field: &str| frame[field].as_str().expect("text").to_owned();
-            let publication = Publication {
-                rooms: names(rooms).iter().map(|room| (*room).to_owned()).collect(),
-                event: text("event"),
-                data: serde_json::value::to_raw_value(&frame["data"]).ok(),
-                args: None,
-                id: Some(id.clone()),
-            };
             let desk = &self.shard(place).desk;
-            let draft = desk.draft(publication, None).expect("a publication that holds");
+            let draft = desk
+                .draft(publication(&frame), None)
+                .expect("a publication that holds");
             let answer = desk.bus.publish(draft);
             self.waiting.push((id.clone(), answer));
         }
@@ -331,7 +310,7 @@ impl World {
             sleep(Duration::from_millis(some)).await;
             left -= some;
             self.listen();
-            for player in self.players.iter_mut().filter(|player| !player.stalled) {
+            for player in self.players.iter_mut().filter(|player| !player.client.stalled) {
                 player.read(usize::MAX, &mut self.truth);
             }
             for guest in 0..GUESTS {

@@ -2,8 +2,8 @@
 //! of its rooms once and in order, or was told that it is new and is then in no room.
 
 use crate::{
-    QUIET, hush,
     scene::{publish, shard, thought, wait},
+    schedules::{Reached, count_shards, search},
 };
 use greenroom_actors::{
     logic::{bus_log::Limits, throttle::Rules},
@@ -14,28 +14,18 @@ use greenroom_actors::{
         universe::{Plan, Shard, Universe},
     },
 };
-use proptest::{
-    collection::vec,
-    prelude::*,
-    test_runner::{Config, TestRunner},
-};
+use proptest::{collection::vec, prelude::*};
 use serde_json::{Value, json};
 use std::{
-    cell::Cell,
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-/// Schedules a run of the tests plays; set `GREENROOM_SCHEDULES` for a longer search.
+/// Schedules a run of the tests plays.
 const SCHEDULES: u32 = 200;
 
 const CLIENTS: usize = 3;
 const ROOMS: [&str; 3] = ["agent:0", "agent:1", "agent:2"];
-
-thread_local! {
-    /// How often clients were where they were, and how often they were new.
-    static REACHED: Cell<(u64, u64, u64)> = const { Cell::new((0, 0, 0)) };
-}
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -266,7 +256,7 @@ fn plan(scenario: &Scenario) -> Plan {
     plan
 }
 
-async fn play(scenario: &Scenario) {
+async fn play(scenario: &Scenario) -> Reached {
     let universe = Universe::planned(plan(scenario));
     wait(1.0).await;
     let mut guests: Vec<Guest> = (0..CLIENTS).map(|_| Guest::default()).collect();
@@ -303,18 +293,9 @@ async fn play(scenario: &Scenario) {
             assert!(old.is_over(), "an old connection lives on");
         }
     }
-    let stats = || {
-        universe
-            .nodes
-            .iter()
-            .flat_map(|node| &node.shards)
-            .map(|shard| &shard.desk.hub.stats)
-    };
-    let (restored, new, slow) = REACHED.get();
-    let resumes: u64 = stats().map(|stats| stats.resumes.get()).sum();
-    let incomplete: u64 = stats().map(|stats| stats.resumes_incomplete.get()).sum();
-    let slower: u64 = stats().map(|stats| stats.slow_clients.get()).sum();
-    REACHED.set((restored + resumes - incomplete, new + incomplete, slow + slower));
+    let mut reached = Reached::new();
+    count_shards(&universe.nodes, &mut reached);
+    reached
 }
 
 async fn take(step: &Step, universe: &Universe, guests: &mut [Guest], truth: &mut Truth) {
@@ -347,27 +328,7 @@ async fn take(step: &Step, universe: &Universe, guests: &mut [Guest], truth: &mu
 
 #[test]
 fn after_any_schedule_a_client_has_everything_or_is_new_and_knows_it() {
-    hush();
-    let cases = std::env::var("GREENROOM_SCHEDULES")
-        .ok()
-        .and_then(|text| text.parse().ok());
-    let config = Config {
-        cases: cases.unwrap_or(SCHEDULES),
-        failure_persistence: None,
-        max_shrink_iters: 2_000,
-        ..Config::default()
-    };
-    QUIET.set(true);
-    let run = TestRunner::new(config).run(&scenario(), |scenario| {
-        on_virtual_time(play(&scenario));
-        Ok(())
-    });
-    QUIET.set(false);
-    if let Err(error) = run {
-        panic!("{error}");
-    }
-    // A search that never gets anywhere finds nothing.
-    let (restored, new, slow) = REACHED.get();
-    println!("{restored} restored, {new} not whole, {slow} too slow");
-    assert!(restored > 200 && new > 20);
+    let reached = search(&scenario(), SCHEDULES, |scenario| on_virtual_time(play(scenario)));
+    let incomplete = reached["resumes_incomplete"];
+    assert!(reached["resumes"] > incomplete + 200 && incomplete > 20);
 }

@@ -1,5 +1,6 @@
 //! Small words for tests that walk through one schedule by hand.
 
+pub use crate::schedules::thought;
 use greenroom_actors::{
     logic::{
         event::Draft,
@@ -49,11 +50,6 @@ pub fn publish(universe: &Universe, rooms: &[&str], event: &str, data: Value) {
 /// Publishes numbers into a room.
 pub fn count(universe: &Universe, room: &str, numbers: Range<u64>) {
     numbers.for_each(|number| publish(universe, &[room], "e", json!(number)));
-}
-
-/// A thought of an agent.
-pub fn thought(agent: &str, text: &str) -> Value {
-    json!({"agentId": agent, "thought": text, "timestamp": "2026-01-01T00:00:00Z"})
 }
 
 /// A client that is in these rooms.

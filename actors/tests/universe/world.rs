@@ -3,13 +3,14 @@
 use crate::{
     player::Player,
     schedule::{CLIENTS, Kind, NODES, ROOMS, SHARDS, Schedule, Setup, Step, names},
+    schedules::{Outcome, Reached, count_shards, publication, thought, update},
     truth::Truth,
 };
 use greenroom_actors::{
     logic::{
         access::Grant,
         bus_log::Limits,
-        protocol::{Notice, Publication},
+        protocol::Notice,
         room_name::RoomName,
         throttle::{Merge, Rule, Rules},
     },
@@ -36,17 +37,6 @@ const HEALED_WITHIN: u32 = 400;
 const ADA: &str = "ada";
 /// The token of nobody in particular.
 const NOBODY: &str = "nobody";
-
-/// What a schedule came to.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// What each client noticed.
-    pub diaries: Vec<Vec<String>>,
-    /// Codes with which the node closed connections.
-    pub closes: Vec<u16>,
-    /// The shards' counters, added up.
-    pub counters: Vec<(&'static str, u64)>,
-}
 
 struct World {
     universe: Universe,
@@ -137,7 +127,7 @@ impl World {
         self.truth.listen(&self.universe.seen);
         match step {
             Step::Connect { client, shard } => self.connect(*client, *shard),
-            Step::Join { client, rooms } => self.players[*client].join(&names(*rooms)),
+            Step::Join { client, rooms } => self.players[*client].client.join(&names(*rooms)),
             Step::Leave { client, rooms } => self.players[*client].leave(&names(*rooms), &self.truth),
             Step::Say {
                 client,
@@ -147,7 +137,7 @@ impl World {
             } => {
                 for _ in 0..*count {
                     let (id, frame) = self.event(*kind, 0, &names(*rooms));
-                    self.players[*client].say(frame, id);
+                    self.players[*client].client.say(frame, id);
                 }
             }
             Step::Publish {
@@ -164,10 +154,10 @@ impl World {
                 }
             }
             Step::Read { client } => {
-                self.players[*client].stalled = false;
+                self.players[*client].client.stalled = false;
                 self.players[*client].read(usize::MAX, &self.truth);
             }
-            Step::Stall { client } => self.players[*client].stalled = true,
+            Step::Stall { client } => self.players[*client].client.stalled = true,
             Step::Cut {
                 client,
                 bytes,
@@ -220,7 +210,7 @@ impl World {
     }
 
     fn connect(&mut self, client: usize, shard: usize) {
-        if self.players[client].client.is_none() {
+        if !self.players[client].client.is_connected() {
             let token = if client < self.of_one_subject { ADA } else { NOBODY };
             let connection = self.shard(shard).connect_as(Some(token), self.window);
             self.players[client].connect(connection, shard);
@@ -231,19 +221,12 @@ impl World {
     fn event(&mut self, kind: Kind, bytes: usize, rooms: &[&str]) -> (String, Value) {
         self.events += 1;
         let id = format!("x{}", self.events);
-        let stamp = "2026-01-01T00:00:00Z";
         let text = format!("{id}{}", "x".repeat(bytes));
         let (name, data) = match kind {
             Kind::Chat => ("chat", json!(text)),
             Kind::Log => ("log", json!(text)),
-            Kind::Thought(agent) => (
-                "agent-thought",
-                json!({"agentId": agent.to_string(), "thought": text, "timestamp": stamp}),
-            ),
-            Kind::Update(task) => (
-                "task-update",
-                json!({"taskId": task.to_string(), "status": "pending", "message": text, "timestamp": stamp}),
-            ),
+            Kind::Thought(agent) => ("agent-thought", thought(&agent.to_string(), &text)),
+            Kind::Update(task) => ("task-update", update(&task.to_string(), &text)),
         };
         let frame = json!({"rooms": rooms, "event": name, "data": data, "id": id});
         (id, frame)
@@ -251,20 +234,10 @@ impl World {
 
     /// As an agent of this process would.
     fn publish(&mut self, shard: usize, frame: &Value) {
-        let text = |field: &str| frame[field].as_str().expect("text").to_owned();
-        let rooms = frame["rooms"].as_array().expect("rooms");
-        let publication = Publication {
-            rooms: rooms
-                .iter()
-                .map(|room| room.as_str().expect("text").to_owned())
-                .collect(),
-            event: text("event"),
-            data: serde_json::value::to_raw_value(&frame["data"]).ok(),
-            args: None,
-            id: Some(text("id")),
-        };
         let desk = &self.shard(shard).desk;
-        let draft = desk.draft(publication, None).expect("a publication that holds");
+        let draft = desk
+            .draft(publication(frame), None)
+            .expect("a publication that holds");
         drop(desk.bus.publish(draft));
         self.truth.listen(&self.universe.seen);
     }
@@ -277,7 +250,7 @@ impl World {
             sleep(Duration::from_millis(some)).await;
             left -= some;
             self.truth.listen(&self.universe.seen);
-            for player in self.players.iter_mut().filter(|player| !player.stalled) {
+            for player in self.players.iter_mut().filter(|player| !player.client.stalled) {
                 player.read(usize::MAX, &self.truth);
             }
         }
@@ -294,16 +267,15 @@ impl World {
         let mut quiet = 0;
         for second in 0..HEALED_WITHIN {
             for client in 0..CLIENTS {
-                self.players[client].stalled = false;
-                if self.players[client].is_away() {
+                self.players[client].client.stalled = false;
+                if self.players[client].client.is_away() {
                     self.connect(client, (client + second as usize) % (NODES * SHARDS) as usize);
                     quiet = 0;
                 }
             }
-            let before: usize = self.players.iter().map(|player| player.diary.len()).sum();
+            let before = self.noticed();
             self.wait(1_000).await;
-            let after: usize = self.players.iter().map(|player| player.diary.len()).sum();
-            quiet = if before == after { quiet + 1 } else { 0 };
+            quiet = if before == self.noticed() { quiet + 1 } else { 0 };
             // Longer than a half-open connection lives.
             if quiet > 60 {
                 return;
@@ -312,20 +284,25 @@ impl World {
         panic!("it does not come to rest");
     }
 
+    fn noticed(&self) -> usize {
+        let diaries = self.players.iter().map(|player| player.client.diary.len());
+        diaries.sum()
+    }
+
     async fn check(&mut self) {
         for (i, player) in self.players.iter_mut().enumerate() {
             if let Some(broken) = player.broken(&self.truth) {
-                panic!("client {i}: {broken}\n{:#?}", player.diary);
+                panic!("client {i}: {broken}\n{:#?}", player.client.diary);
             }
         }
         if self.truth.is_whole() {
-            let gaps: usize = self.players.iter().map(|player| player.gaps).sum();
+            let gaps: usize = self.players.iter().map(|player| player.client.gaps).sum();
             assert_eq!(gaps, 0, "told of a gap, though every history has everything");
         }
         let connected = self
             .players
             .iter()
-            .filter(|player| player.client.is_some())
+            .filter(|player| player.client.is_connected())
             .count();
         let shards = || self.universe.nodes.iter().flat_map(|node| &node.shards);
         let live: usize = shards().map(|shard| shard.desk.hub.len()).sum();
@@ -344,29 +321,28 @@ impl World {
             });
             let inside: BTreeSet<String> = inside.map(|peer| peer.card().id.to_string()).collect();
             assert_eq!(present, inside, "presence in {name}");
-            let expected = self.players.iter().filter(|player| player.is_in(name)).count();
+            let expected = self
+                .players
+                .iter()
+                .filter(|player| player.client.is_in(name))
+                .count();
             assert_eq!(inside.len(), expected, "clients that believe they are in {name}");
         }
     }
 
     fn outcome(self) -> Outcome {
-        let mut counters: Vec<(&'static str, u64)> = Vec::new();
-        for shard in self.universe.nodes.iter().flat_map(|node| &node.shards) {
-            for (name, _, _, value) in shard.desk.hub.stats.rows() {
-                match counters.iter_mut().find(|(known, _)| *known == name) {
-                    Some((_, sum)) => *sum += value,
-                    None => counters.push((name, value)),
-                }
-            }
+        let mut reached = Reached::new();
+        count_shards(&self.universe.nodes, &mut reached);
+        for code in self.players.iter().flat_map(|player| &player.closes) {
+            *reached.entry(format!("closed {code}")).or_default() += 1;
         }
         Outcome {
-            closes: self
+            diaries: self
                 .players
-                .iter()
-                .flat_map(|player| player.closes.clone())
+                .into_iter()
+                .map(|player| player.client.diary)
                 .collect(),
-            diaries: self.players.into_iter().map(|player| player.diary).collect(),
-            counters,
+            reached,
         }
     }
 }

@@ -4,18 +4,17 @@ mod feeder;
 mod recovery;
 
 use anyhow::{Context, Result, anyhow, bail};
-use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::cases::{Cluster, Effort};
+use crate::figures::{Figures, accounted, add, add_known};
 use crate::generator::{Generator, Load, Pace, Via};
-use crate::ledger::{Account, Latency};
+use crate::ledger::Latency;
 use crate::peer::{ALONE, BENCHMARK, NODE, Peer, SINGLE, Start, cluster};
 use crate::process::{Cores, Server, machine_busy_ns, own_cpu_ns};
 use crate::protocol::Protocol;
 use crate::redis::Redis;
-use crate::scenario::{Figures, add, add_known};
 
 /// What stragglers are given, and Redis to be found again.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -78,33 +77,6 @@ pub fn run(
         }
         Cluster::Fanout(_) | Cluster::Scale(_) => vec![Err(anyhow!("takes turns"))],
     }
-}
-
-/// Percentiles apart: of places on the publisher's node, and on the others.
-pub fn add_far(figures: &mut Figures, all: &Histogram<u64>, far: &Histogram<u64>) {
-    let mut near = all.clone();
-    if near.subtract(far).is_err() || near.is_empty() || far.is_empty() {
-        return;
-    }
-    let (near, far) = (Latency::of(&near), Latency::of(far));
-    add(figures, "local_p50_ms", near.p50_ms);
-    add(figures, "local_p99_ms", near.p99_ms);
-    add(figures, "far_p50_ms", far.p50_ms);
-    add(figures, "far_p99_ms", far.p99_ms);
-    add(figures, "far_extra_p50_ms", (far.p50_ms - near.p50_ms).max(0.0));
-}
-
-/// What was owed and what came of it.
-pub fn accounted(account: Account, refused: u64) -> Figures {
-    let mut figures = Figures::new();
-    add(&mut figures, "wrong", (account.wrong() + refused) as f64);
-    add(&mut figures, "expected", account.expected as f64);
-    add(&mut figures, "lost", account.lost as f64);
-    add(&mut figures, "duplicated", account.duplicated as f64);
-    add(&mut figures, "out_of_order", account.out_of_order as f64);
-    add(&mut figures, "strays", account.strays as f64);
-    add(&mut figures, "refused", refused as f64);
-    figures
 }
 
 fn redis(server: &mut Server) -> Result<&mut Redis> {

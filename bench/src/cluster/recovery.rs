@@ -4,12 +4,12 @@ use anyhow::Result;
 use std::time::{Duration, Instant};
 
 use super::feeder::{Accepted, Feeder, ask};
-use super::{RATE, SETTLE, accounted, redis};
+use super::{RATE, SETTLE, redis};
+use crate::figures::{Figures, accounted, add};
 use crate::generator::Generator;
 use crate::peer::Peer;
 use crate::process::{Cores, Server};
 use crate::run::say;
-use crate::scenario::{Figures, add};
 
 /// Connections cut a second.
 const CUTS: f64 = 100.0;

@@ -12,9 +12,9 @@ mod vitals;
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
+use crate::figures::Figures;
 use crate::process::Server;
 use crate::run::say;
-use crate::scenario::Figures;
 use crowd::Crowd;
 use vitals::Vitals;
 

@@ -22,4 +22,5 @@ pub use acks::Acks;
 pub(in crate::logic) use binary::bytes_in;
 pub use binary::{Assembly, Taken, take_out};
 pub(in crate::logic) use json::{depth_within, tokens};
+pub(in crate::logic) use packet::RESERVED;
 pub use packet::{ACK_ID_MAX, DecodeError, Event, JSON_DEPTH_MAX, Kind, Limits, Packet, decode};

@@ -12,7 +12,7 @@ pub const JSON_DEPTH_MAX: usize = 100;
 pub const ACK_ID_MAX: u64 = (1 << 53) - 1;
 
 /// Names that an event must not have: both ends use them for something else.
-const RESERVED: [&str; 6] = [
+pub(in crate::logic) const RESERVED: [&str; 6] = [
     "connect",
     "connect_error",
     "disconnect",

@@ -3,13 +3,18 @@
 use super::*;
 use crate::{
     logic::{
-        engine_io::Packet, presence::SessionId, protocol::socket_io::frames, socket_io::encode::Message,
+        engine_io::Packet,
+        presence::{Card, SessionId},
+        protocol::socket_io::frames,
+        socket_io::encode::Message,
     },
+    peer::Line,
     testing::wire::MemoryWire,
 };
 use proptest::{collection::vec, prelude::*};
 use std::{
-    cell::OnceCell,
+    cell::{Cell, OnceCell, RefCell},
+    sync::Arc,
     task::{Context, Poll},
 };
 
