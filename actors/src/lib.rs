@@ -1,11 +1,13 @@
 //! The actors of a Greenroom node.
 
 pub mod broker;
+pub mod cache;
 pub mod callers;
 pub mod cluster_bus;
 pub mod embedded_bus;
 pub mod engine;
 pub mod event_stream;
+pub mod far_cache;
 pub mod gate;
 pub mod hub;
 pub mod js_bridge;

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod base36;
 pub mod bus_log;
+pub mod cache;
 pub mod cluster;
 pub mod digest;
 pub mod engine_io;

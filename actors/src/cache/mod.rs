@@ -1,0 +1,230 @@
+//! CacheActor: what was expensive is not computed twice.
+//!
+//! **Owns** the near tier, and the tasks to compute something that others wait for.
+//! **Hears** [`Get`], [`GetMany`], [`Lease`], [`Put`], [`PutMany`], [`GiveUp`], [`Touch`], [`Invalidate`], [`Warm`],
+//! [`Report`].
+//! **Tells** nobody; it asks the far tier ([`FarCache`]).
+//! **Fails** never by itself: a far tier that does not answer within the budget counts as a miss, and after some of those is
+//! not asked until it answers again.
+//! **After a restart** the near tier is empty.
+//!
+//! An entry is near only while this node would hear of its change. What it hears while an entry is on its way from the far
+//! tier has that entry not kept. While it hears nothing, only entries that never change are given out of the near tier.
+
+mod following;
+mod forgetting;
+mod lending;
+mod messages;
+mod near;
+mod reading;
+mod report;
+mod writing;
+
+pub use lending::{Computed, get_or_compute};
+pub use messages::{
+    CacheError, Get, GetMany, GiveUp, Invalidate, Invalidated, Lease, Leased, Put, PutMany, Touch, Warm,
+};
+pub use report::{CacheReport, FarReport, KindReport, NearReport, Rates, Report, Taken};
+
+use crate::{
+    far_cache::{FarCache, FarError, FarFuture},
+    logic::cache::{
+        Key,
+        circuit::Circuit,
+        flight::Flights,
+        meter::{Latencies, Meter},
+    },
+};
+use actix::{Actor, AsyncContext as _, Context, Supervised};
+use lending::Waiter;
+use near::{Near, Underway};
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use tokio::time::{Instant, timeout};
+
+pub use crate::logic::cache::circuit::Limits as CircuitLimits;
+
+/// How a cache is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// What the near tier may hold, bytes.
+    pub near_bytes: u64,
+    /// The largest value, bytes.
+    pub value_bytes: usize,
+    /// How long anybody waits for the far tier.
+    pub budget: Duration,
+    /// When the far tier is not asked any more.
+    pub circuit: CircuitLimits,
+    /// How long entries live.
+    pub lives: Lives,
+}
+
+/// How long entries live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lives {
+    /// Fingerprints, manifests, files and vectors.
+    pub long: Duration,
+    /// Clients.
+    pub session: Duration,
+    /// Executions.
+    pub execution: Duration,
+}
+
+impl Lives {
+    /// How long an entry lives.
+    pub fn of(&self, key: &Key) -> Duration {
+        use crate::logic::cache::Life;
+        match key.kind.row().life {
+            Life::Long => self.long,
+            Life::Session => self.session,
+            Life::Execution => self.execution,
+        }
+    }
+}
+
+/// The design's: 30 days, 24 hours, 1 hour.
+impl Default for Lives {
+    fn default() -> Self {
+        Self {
+            long: Duration::from_secs(2_592_000),
+            session: Duration::from_secs(86_400),
+            execution: Duration::from_secs(3_600),
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            near_bytes: 64 << 20,
+            value_bytes: 8 << 20,
+            budget: Duration::from_millis(50),
+            circuit: CircuitLimits::default(),
+            lives: Lives::default(),
+        }
+    }
+}
+
+/// Entries that the far tier could not be told to forget, at most; past that it is told to forget all of the kinds that
+/// change.
+const OWED_MAX: usize = 10_000;
+
+/// See the module's description.
+pub struct CacheActor {
+    settings: Settings,
+    near: Near,
+    far: Option<Arc<dyn FarCache>>,
+    circuit: Circuit,
+    /// Whether this node hears what changes in the far tier.
+    hears: bool,
+    /// Entries on their way from the far tier, or to it.
+    underway: Underway,
+    flights: Flights<Key, Waiter>,
+    /// What the far tier is still to be told to forget.
+    owed: BTreeSet<Key>,
+    meter: Meter,
+    counters: Counters,
+    began: Instant,
+}
+
+/// What has happened since the actor began.
+#[derive(Clone, Debug, Default)]
+struct Counters {
+    far_errors: u64,
+    undecodable: u64,
+    refused: u64,
+    put: u64,
+    put_bytes: u64,
+    saved_bytes: u64,
+    invalidated: u64,
+    overheard: u64,
+    near: Latencies,
+    far: Latencies,
+}
+
+impl CacheActor {
+    /// A cache that is near only, or has a far tier too.
+    pub fn new(settings: Settings, far: Option<Arc<dyn FarCache>>) -> Self {
+        Self {
+            near: Near::new(settings.near_bytes, settings.lives),
+            circuit: Circuit::new(settings.circuit),
+            // There is nothing to be heard without one.
+            hears: far.is_none(),
+            far,
+            settings,
+            underway: Underway::default(),
+            flights: Flights::default(),
+            owed: BTreeSet::new(),
+            meter: Meter::default(),
+            counters: Counters::default(),
+            began: Instant::now(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The far tier, if it is asked at all.
+    fn asked_far(&self) -> Option<Arc<dyn FarCache>> {
+        self.far.clone().filter(|_| self.circuit.is_closed())
+    }
+
+    /// What the far tier says, within the budget, and how long it took.
+    fn within_budget<T: Send + 'static>(
+        &self,
+        asked: FarFuture<T>,
+    ) -> impl Future<Output = (Result<T, FarError>, Duration)> + use<T> {
+        let budget = self.settings.budget;
+        async move {
+            let began = Instant::now();
+            let late = |_| Err(FarError(format!("no answer within {} ms", budget.as_millis())));
+            let answer = timeout(budget, asked).await.unwrap_or_else(late);
+            (answer, began.elapsed())
+        }
+    }
+
+    /// Whether the far tier has answered; how that changes whether it is asked.
+    fn heed<T>(&mut self, answer: Result<T, FarError>, took: Duration) -> Option<T> {
+        match answer {
+            Ok(answer) => {
+                self.counters.far.note(micros(took));
+                if self.circuit.succeeded() {
+                    tracing::info!("the far cache answers again");
+                }
+                Some(answer)
+            }
+            Err(error) => {
+                self.counters.far_errors += 1;
+                if self.circuit.failed(self.now_ms()) {
+                    tracing::warn!(%error, "the far cache is not asked until it answers again");
+                }
+                None
+            }
+        }
+    }
+}
+
+fn micros(took: Duration) -> u64 {
+    u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
+}
+
+impl Actor for CacheActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if self.far.is_some() {
+            self.follow(ctx);
+            ctx.run_interval(Duration::from_millis(self.settings.circuit.first_ms), Self::try_again);
+        }
+    }
+}
+
+/// What was near may have changed meanwhile, and who waited is gone.
+impl Supervised for CacheActor {
+    fn restarting(&mut self, _: &mut Self::Context) {
+        self.near.clear();
+        self.hears = self.far.is_none();
+        self.underway = Underway::default();
+        self.flights = Flights::default();
+    }
+}

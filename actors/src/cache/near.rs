@@ -1,0 +1,169 @@
+//! The near tier, and what is on its way.
+
+use super::Lives;
+use crate::logic::cache::Key;
+use bytes::Bytes;
+use moka::{Expiry, sync::Cache};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+/// What an entry costs beside its name and value, bytes, about: two table entries, its places in the queues of the crate, a
+/// value's head.
+const ENTRY_BYTES: usize = 200;
+
+/// Entries in the process, bounded in bytes, each for as long as its kind lives.
+pub(super) struct Near {
+    entries: Cache<Key, Bytes>,
+    /// Entries that were put out for others, and of which the time was up.
+    gone: Arc<Gone>,
+}
+
+#[derive(Default)]
+struct Gone {
+    evicted: AtomicU64,
+    expired: AtomicU64,
+}
+
+struct Lifetimes(Lives);
+
+impl Expiry<Key, Bytes> for Lifetimes {
+    fn expire_after_create(&self, key: &Key, _: &Bytes, _: Instant) -> Option<Duration> {
+        Some(self.0.of(key))
+    }
+
+    fn expire_after_read(
+        &self,
+        key: &Key,
+        _: &Bytes,
+        _: Instant,
+        left: Option<Duration>,
+        _: Instant,
+    ) -> Option<Duration> {
+        match key.kind.row().is_renewed {
+            true => Some(self.0.of(key)),
+            false => left,
+        }
+    }
+
+    fn expire_after_update(&self, key: &Key, _: &Bytes, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(self.0.of(key))
+    }
+}
+
+impl Near {
+    pub fn new(bytes: u64, lives: Lives) -> Self {
+        let gone = Arc::<Gone>::default();
+        let counted = gone.clone();
+        let entries = Cache::builder()
+            .max_capacity(bytes)
+            .weigher(|key: &Key, value: &Bytes| {
+                u32::try_from(ENTRY_BYTES + key.bytes() + value.len()).unwrap_or(u32::MAX)
+            })
+            .expire_after(Lifetimes(lives))
+            .eviction_listener(move |_, _, cause| {
+                use moka::notification::RemovalCause;
+                let counter = match cause {
+                    RemovalCause::Size => &counted.evicted,
+                    RemovalCause::Expired => &counted.expired,
+                    RemovalCause::Explicit | RemovalCause::Replaced => return,
+                };
+                counter.fetch_add(1, Ordering::Relaxed);
+            })
+            .build();
+        Self { entries, gone }
+    }
+
+    pub fn get(&self, key: &Key) -> Option<Bytes> {
+        self.entries.get(key)
+    }
+
+    pub fn put(&self, key: Key, value: Bytes) {
+        if key.kind.row().is_near {
+            self.entries.insert(key, value);
+        }
+    }
+
+    /// Whether it was there.
+    pub fn remove(&self, key: &Key) -> bool {
+        self.entries.remove(key).is_some()
+    }
+
+    pub fn clear(&self) {
+        self.entries.invalidate_all();
+    }
+
+    /// Entries and bytes by kind.
+    pub fn sizes(&self) -> Vec<(Key, usize)> {
+        let size = |(key, value): (Arc<Key>, Bytes)| ((*key).clone(), key.bytes() + value.len());
+        self.entries.iter().map(size).collect()
+    }
+
+    /// Does what the crate has left to do, so that what is told is true.
+    pub fn settle(&self) {
+        self.entries.run_pending_tasks();
+    }
+
+    /// Entries, and what they cost, bytes.
+    pub fn size(&self) -> (u64, u64) {
+        (self.entries.entry_count(), self.entries.weighted_size())
+    }
+
+    pub fn evicted(&self) -> u64 {
+        self.gone.evicted.load(Ordering::Relaxed)
+    }
+
+    pub fn expired(&self) -> u64 {
+        self.gone.expired.load(Ordering::Relaxed)
+    }
+}
+
+/// Entries on their way from the far tier or to it: what is heard of them meanwhile has them not kept near.
+#[derive(Debug, Default)]
+pub(super) struct Underway {
+    entries: HashMap<Key, State>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct State {
+    travellers: u32,
+    is_stale: bool,
+}
+
+impl Underway {
+    pub fn begin(&mut self, key: &Key) {
+        self.entries.entry(key.clone()).or_default().travellers += 1;
+    }
+
+    /// It has arrived. Answers whether nothing was heard of it since any of those began who are under way with it.
+    pub fn end(&mut self, key: &Key) -> bool {
+        let Some(state) = self.entries.get_mut(key) else {
+            return false;
+        };
+        let is_fresh = !state.is_stale;
+        state.travellers -= 1;
+        if state.travellers == 0 {
+            self.entries.remove(key);
+        }
+        is_fresh
+    }
+
+    pub fn heard(&mut self, key: &Key) {
+        if let Some(state) = self.entries.get_mut(key) {
+            state.is_stale = true;
+        }
+    }
+
+    pub fn heard_all(&mut self) {
+        self.entries.values_mut().for_each(|state| state.is_stale = true);
+    }
+
+    pub fn keys(&self) -> Vec<Key> {
+        self.entries.keys().cloned().collect()
+    }
+}

@@ -1,0 +1,169 @@
+//! Reading: near, then far.
+
+use super::{
+    CacheActor, Get, GetMany, Lease, Leased, Warm,
+    lending::{Answer, Waiter},
+    micros,
+};
+use crate::{
+    far_cache::FarError,
+    logic::cache::{Key, meter::Found},
+    reply::Reply,
+};
+use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
+use bytes::Bytes;
+use futures_util::future::FutureExt as _;
+use std::{future::ready, time::Duration};
+use tokio::{sync::oneshot, time::Instant};
+
+type Values = Vec<Option<Bytes>>;
+
+impl CacheActor {
+    /// What the near tier has, if it may be believed.
+    fn look_near(&mut self, key: &Key) -> Option<Bytes> {
+        let row = key.kind.row();
+        if !row.is_near || !(self.hears || row.is_constant) {
+            return None;
+        }
+        let began = Instant::now();
+        let value = self.near.get(key)?;
+        self.counters.near.note(micros(began.elapsed()));
+        self.counters.saved_bytes += value.len() as u64;
+        Some(value)
+    }
+
+    fn note(&mut self, key: &Key, found: Found) {
+        let now_ms = self.now_ms();
+        self.meter.note(key.kind, found, now_ms);
+    }
+
+    /// Asks the far tier for what is not near, and hands all of it to `then`.
+    fn read(
+        &mut self,
+        keys: Vec<Key>,
+        ctx: &mut Context<Self>,
+        then: impl FnOnce(&mut Self, Vec<Key>, Values, &mut Context<Self>) + 'static,
+    ) {
+        let mut values: Values = Vec::with_capacity(keys.len());
+        for key in &keys {
+            let value = self.look_near(key);
+            if value.is_some() {
+                self.note(key, Found::Near);
+            }
+            values.push(value);
+        }
+        let missing = (0..keys.len()).filter(|place| values[*place].is_none());
+        // What the far tier is still to be told to forget it would give out.
+        let (owed, missing): (Vec<usize>, Vec<usize>) = missing.partition(|place| self.is_owed(&keys[*place]));
+        owed.iter().for_each(|place| self.note(&keys[*place], Found::Missed));
+        let Some(far) = self.asked_far().filter(|_| !missing.is_empty()) else {
+            missing.iter().for_each(|place| self.note(&keys[*place], Found::Missed));
+            return then(self, keys, values, ctx);
+        };
+        let wanted: Vec<Key> = missing.iter().map(|place| keys[*place].clone()).collect();
+        wanted.iter().for_each(|key| self.underway.begin(key));
+        let asked = self.within_budget(far.get(wanted));
+        ctx.spawn(asked.into_actor(self).map(move |(answer, took), act, ctx| {
+            act.arrived(&keys, &missing, &mut values, answer, took);
+            then(act, keys, values, ctx);
+        }));
+    }
+
+    fn arrived(
+        &mut self,
+        keys: &[Key],
+        missing: &[usize],
+        values: &mut Values,
+        answer: Result<Values, FarError>,
+        took: Duration,
+    ) {
+        let found = self.heed(answer, took).unwrap_or_default();
+        let mut found = found.into_iter();
+        for place in missing {
+            let key = &keys[*place];
+            let is_fresh = self.underway.end(key);
+            match found.next().flatten() {
+                Some(value) => {
+                    self.note(key, Found::Far);
+                    if is_fresh && self.hears {
+                        self.near.put(key.clone(), value.clone());
+                    }
+                    values[*place] = Some(value);
+                }
+                None => self.note(key, Found::Missed),
+            }
+        }
+    }
+}
+
+impl Handler<Get> for CacheActor {
+    type Result = Reply<Option<Bytes>>;
+
+    fn handle(&mut self, Get(key): Get, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(value) = self.look_near(&key) {
+            self.note(&key, Found::Near);
+            return Reply(Box::pin(ready(Some(value))));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.read(vec![key], ctx, move |_, _, mut values, _| {
+            // Whoever asked may be gone.
+            let _ = answer.send(values.pop().flatten());
+        });
+        Reply(Box::pin(answered.map(|answer| answer.ok().flatten())))
+    }
+}
+
+impl Handler<GetMany> for CacheActor {
+    type Result = Reply<Values>;
+
+    fn handle(&mut self, GetMany(keys): GetMany, ctx: &mut Self::Context) -> Self::Result {
+        let nothing = vec![None; keys.len()];
+        let (answer, answered) = oneshot::channel();
+        self.read(keys, ctx, move |_, _, values, _| drop(answer.send(values)));
+        Reply(Box::pin(answered.map(|answer| answer.unwrap_or(nothing))))
+    }
+}
+
+impl Handler<Lease> for CacheActor {
+    type Result = Reply<Leased>;
+
+    fn handle(&mut self, Lease(key): Lease, ctx: &mut Self::Context) -> Self::Result {
+        if let Some(value) = self.look_near(&key) {
+            self.note(&key, Found::Near);
+            return Reply(Box::pin(ready(Leased::Hit(value))));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.lend(key, Waiter(answer), ctx);
+        Reply(Answer(answered).into_reply())
+    }
+}
+
+impl CacheActor {
+    fn lend(&mut self, key: Key, asker: Waiter, ctx: &mut Context<Self>) {
+        // Who comes while somebody computes it need not look: it was not there.
+        let Some(asker) = self.queue(&key, asker) else {
+            return;
+        };
+        self.read(vec![key], ctx, move |act, mut keys, mut values, _| {
+            match (keys.pop(), values.pop().flatten()) {
+                (Some(_), Some(value)) => asker.hit(value),
+                (Some(key), None) => act.grant(&key, asker),
+                (None, _) => {}
+            }
+        });
+    }
+}
+
+impl Handler<Warm> for CacheActor {
+    type Result = Reply<usize>;
+
+    fn handle(&mut self, Warm { project, besides }: Warm, ctx: &mut Self::Context) -> Self::Result {
+        let mut keys = vec![Key::fingerprint(&project), Key::manifest(&project)];
+        keys.extend(besides);
+        let (answer, answered) = oneshot::channel();
+        self.read(keys, ctx, move |_, _, values, _| {
+            let _ = answer.send(values.iter().flatten().count());
+        });
+        Reply(Box::pin(answered.map(|answer| answer.unwrap_or(0))))
+    }
+}
