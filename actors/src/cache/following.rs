@@ -1,19 +1,24 @@
 //! Hearing what changes in the far tier, and finding out whether it answers again.
 
-use super::CacheActor;
+use super::{CacheActor, within};
 use crate::far_cache::{Changed, FarCache};
-use actix::{ActorFutureExt as _, ActorStreamExt as _, AsyncContext as _, Context, WrapFuture as _, fut::wrap_stream};
+use actix::{
+    ActorFutureExt as _, ActorStreamExt as _, AsyncContext as _, Context, WrapFuture as _, fut::wrap_stream,
+};
 use futures_util::stream::BoxStream;
 use std::{sync::Arc, time::Duration};
 
 /// How long it takes until a connection that has ended is made anew.
 const FOLLOW_AGAIN: Duration = Duration::from_millis(250);
+/// How long making it may take.
+const FOLLOW_WITHIN: Duration = Duration::from_secs(2);
 
 impl CacheActor {
     /// From when this has begun on, and for as long as it lasts, the near tier can be believed.
     pub(super) fn follow(&mut self, ctx: &mut Context<Self>) {
         let Some(far) = self.far.clone() else { return };
-        ctx.spawn(far.follow().into_actor(self).map(move |heard, act, ctx| match heard {
+        let follows = within(FOLLOW_WITHIN, far.follow()).into_actor(self);
+        ctx.spawn(follows.map(move |heard, act, ctx| match heard {
             Ok(heard) => {
                 // What has changed before nobody has told.
                 act.forget_all_near();

@@ -1,6 +1,6 @@
 //! Forgetting: near at once, far before it is answered, and if the far tier does not answer, when it does again.
 
-use super::{CacheActor, Invalidate, Invalidated, OWED_MAX};
+use super::{CacheActor, Invalidate, Invalidated, LONG, OWED_MAX, within};
 use crate::{
     logic::cache::{Key, Kind},
     reply::Reply,
@@ -100,7 +100,7 @@ impl CacheActor {
             })));
         };
         let (answer, answered) = oneshot::channel();
-        let removed = far.remove_matching(pattern).into_actor(self);
+        let removed = within(LONG, far.remove_matching(pattern)).into_actor(self);
         ctx.spawn(removed.map(move |removed, act, _| {
             act.forget_all_near();
             let _ = answer.send(match removed {
@@ -122,9 +122,7 @@ impl Handler<Invalidate> for CacheActor {
         let keys = match what {
             Invalidate::Keys(keys) => keys,
             Invalidate::Commit(project) => vec![Key::fingerprint(&project), Key::manifest(&project)],
-            Invalidate::Files(project, paths) => {
-                paths.iter().map(|path| Key::file(&project, path)).collect()
-            }
+            Invalidate::Files(project, paths) => paths.iter().map(|path| Key::file(&project, path)).collect(),
             Invalidate::Project(project) => Key::all_of(&project).into(),
             Invalidate::Matching(pattern) => return self.forget_matching(pattern, ctx),
         };

@@ -1,14 +1,7 @@
 //! One computes, the others wait for it.
 
 use super::{CacheActor, GiveUp, Lease, Leased, Put};
-use crate::{
-    logic::cache::{
-        Key,
-        flight::{Asked, Ticket},
-        meter::Found,
-    },
-    reply::Reply,
-};
+use crate::logic::cache::{Key, flight::Ticket};
 use actix::{Addr, Handler};
 use bytes::Bytes;
 use futures_util::future::{FutureExt as _, pending};
@@ -41,31 +34,8 @@ impl Answer {
 }
 
 impl CacheActor {
-    /// Has somebody wait if the entry is being computed.
-    pub(super) fn queue(&mut self, key: &Key, asker: Waiter) -> Option<Waiter> {
-        if !self.flights.has(key) {
-            return Some(asker);
-        }
-        self.note_shared(key);
-        match self.flights.ask(key, asker) {
-            Asked::Yours(_, asker) => Some(asker),
-            Asked::Waits => None,
-        }
-    }
-
-    fn note_shared(&mut self, key: &Key) {
-        let now_ms = self.now_ms();
-        self.meter.note(key.kind, Found::Shared, now_ms);
-    }
-
-    /// Has somebody compute what is nowhere, or wait if another was faster.
-    pub(super) fn grant(&mut self, key: &Key, asker: Waiter) {
-        if let Asked::Yours(ticket, asker) = self.flights.ask(key, asker) {
-            self.hand(key, ticket, asker);
-        }
-    }
-
-    fn hand(&mut self, key: &Key, ticket: Ticket, asker: Waiter) {
+    /// Gives somebody the task to compute it; if he is gone, the next one.
+    pub(super) fn hand(&mut self, key: &Key, ticket: Ticket, asker: Waiter) {
         let mut next = Some((ticket, asker));
         while let Some((ticket, asker)) = next {
             match asker.0.send(Leased::Yours(ticket)) {
@@ -150,10 +120,4 @@ pub async fn get_or_compute<E>(
     }
     let was_there = false;
     Ok(Computed { value, was_there })
-}
-
-impl From<Answer> for Reply<Leased> {
-    fn from(answer: Answer) -> Self {
-        Self(answer.into_reply())
-    }
 }

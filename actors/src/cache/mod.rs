@@ -104,6 +104,9 @@ impl Default for Settings {
     }
 }
 
+/// How long counting entries, following, or looking through all of them may take: nobody's request waits for that.
+const LONG: Duration = Duration::from_secs(30);
+
 /// Entries that the far tier could not be told to forget, at most; past that it is told to forget all of the kinds that
 /// change.
 const OWED_MAX: usize = 10_000;
@@ -177,8 +180,7 @@ impl CacheActor {
         let budget = self.settings.budget;
         async move {
             let began = Instant::now();
-            let late = |_| Err(FarError(format!("no answer within {} ms", budget.as_millis())));
-            let answer = timeout(budget, asked).await.unwrap_or_else(late);
+            let answer = within(budget, asked).await;
             (answer, began.elapsed())
         }
     }
@@ -204,6 +206,12 @@ impl CacheActor {
     }
 }
 
+/// What the far tier says, if it says it in time.
+async fn within<T>(limit: Duration, asked: FarFuture<T>) -> Result<T, FarError> {
+    let late = |_| Err(FarError(format!("no answer within {} ms", limit.as_millis())));
+    timeout(limit, asked).await.unwrap_or_else(late)
+}
+
 fn micros(took: Duration) -> u64 {
     u64::try_from(took.as_micros()).unwrap_or(u64::MAX)
 }
@@ -214,7 +222,10 @@ impl Actor for CacheActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         if self.far.is_some() {
             self.follow(ctx);
-            ctx.run_interval(Duration::from_millis(self.settings.circuit.first_ms), Self::try_again);
+            ctx.run_interval(
+                Duration::from_millis(self.settings.circuit.first_ms),
+                Self::try_again,
+            );
         }
     }
 }

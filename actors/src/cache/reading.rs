@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     far_cache::FarError,
-    logic::cache::{Key, meter::Found},
+    logic::cache::{Key, flight::Asked, meter::Found},
     reply::Reply,
 };
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
@@ -54,10 +54,14 @@ impl CacheActor {
         }
         let missing = (0..keys.len()).filter(|place| values[*place].is_none());
         // What the far tier is still to be told to forget it would give out.
-        let (owed, missing): (Vec<usize>, Vec<usize>) = missing.partition(|place| self.is_owed(&keys[*place]));
-        owed.iter().for_each(|place| self.note(&keys[*place], Found::Missed));
+        let (owed, missing): (Vec<usize>, Vec<usize>) =
+            missing.partition(|place| self.is_owed(&keys[*place]));
+        owed.iter()
+            .for_each(|place| self.note(&keys[*place], Found::Missed));
         let Some(far) = self.asked_far().filter(|_| !missing.is_empty()) else {
-            missing.iter().for_each(|place| self.note(&keys[*place], Found::Missed));
+            missing
+                .iter()
+                .for_each(|place| self.note(&keys[*place], Found::Missed));
             return then(self, keys, values, ctx);
         };
         let wanted: Vec<Key> = missing.iter().map(|place| keys[*place].clone()).collect();
@@ -139,16 +143,19 @@ impl Handler<Lease> for CacheActor {
 }
 
 impl CacheActor {
+    /// The first one looks far, for all who come meanwhile, and computes it if it is not there.
     fn lend(&mut self, key: Key, asker: Waiter, ctx: &mut Context<Self>) {
-        // Who comes while somebody computes it need not look: it was not there.
-        let Some(asker) = self.queue(&key, asker) else {
-            return;
+        let Asked::Yours(ticket, asker) = self.flights.ask(&key, asker) else {
+            return self.note(&key, Found::Shared);
         };
         self.read(vec![key], ctx, move |act, mut keys, mut values, _| {
-            match (keys.pop(), values.pop().flatten()) {
-                (Some(_), Some(value)) => asker.hit(value),
-                (Some(key), None) => act.grant(&key, asker),
-                (None, _) => {}
+            let Some(key) = keys.pop() else { return };
+            match values.pop().flatten() {
+                Some(value) => {
+                    act.land(&key, ticket, &value);
+                    asker.hit(value);
+                }
+                None => act.hand(&key, ticket, asker),
             }
         });
     }

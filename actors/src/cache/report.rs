@@ -1,6 +1,6 @@
 //! What operators see of the cache.
 
-use super::CacheActor;
+use super::{CacheActor, LONG, within};
 use crate::{
     far_cache::FarStanding,
     logic::cache::{
@@ -270,7 +270,8 @@ impl Handler<Report> for CacheActor {
             None => drop(answer.send(self.report(None))),
             // Counting takes longer than anybody's budget.
             Some(far) => {
-                let standing = far.standing(counts).into_actor(self);
+                let limit = if counts { LONG } else { self.settings.budget };
+                let standing = within(limit, far.standing(counts)).into_actor(self);
                 ctx.spawn(standing.map(move |standing, act, _| {
                     let report = act.report(standing.ok());
                     // Whoever asked may be gone.

@@ -44,7 +44,9 @@ impl CacheActor {
             // Whoever asked may be gone.
             let _ = answer.send(Ok(()));
         }));
-        Reply(Box::pin(answered.map(|answer| answer.unwrap_or(Err(CacheError::Gone)))))
+        Reply(Box::pin(
+            answered.map(|answer| answer.unwrap_or(Err(CacheError::Gone))),
+        ))
     }
 
     /// Keeps what the far tier may not have. What it may have is older, if this is of a kind that changes.

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod memory_broker;
+pub mod memory_far;
 pub mod memory_radio;
 pub mod slow_bus;
 pub mod socket_io;

@@ -70,7 +70,8 @@ impl<K: std::hash::Hash + Eq + Clone, W> Flights<K, W> {
 
     /// The same, whatever it is.
     pub fn outdate_all(&mut self) {
-        self.outdated.extend(self.flights.drain().map(|(_, flight)| flight));
+        self.outdated
+            .extend(self.flights.drain().map(|(_, flight)| flight));
     }
 
     /// It is computed. Answers who is to be told; nobody if that was somebody else's to say.
@@ -173,7 +174,11 @@ mod tests {
         let Some((second, 1)) = flights.given_up(&"k", first) else {
             panic!("the next computes")
         };
-        assert_eq!(flights.given_up(&"k", first), None, "it has nothing to say any more");
+        assert_eq!(
+            flights.given_up(&"k", first),
+            None,
+            "it has nothing to say any more"
+        );
         assert_eq!(flights.given_up(&"k", second), None);
         assert!(flights.is_empty());
     }

@@ -209,7 +209,10 @@ mod tests {
             missed: 2,
             shared: 1,
         };
-        assert_eq!((counts.saved(), counts.asked(), counts.hit_rate()), (8, 10, Some(0.8)));
+        assert_eq!(
+            (counts.saved(), counts.asked(), counts.hit_rate()),
+            (8, 10, Some(0.8))
+        );
         assert_eq!(Counts::default().hit_rate(), None);
     }
 
@@ -221,6 +224,9 @@ mod tests {
             all.note(us);
         }
         assert_eq!(all.buckets[..4], [2, 1, 2, 1]);
-        assert_eq!((all.quantile_us(0.5), all.quantile_us(0.875)), (Some(4), Some(1_024)));
+        assert_eq!(
+            (all.quantile_us(0.5), all.quantile_us(0.875)),
+            (Some(4), Some(1_024))
+        );
     }
 }

@@ -19,7 +19,9 @@ pub struct VectorError(pub usize);
 /// A vector as it is kept. What is no number counts as zero.
 pub fn encode(vector: &[f32]) -> Bytes {
     let finite = |value: f32| if value.is_finite() { value } else { 0.0 };
-    let largest = vector.iter().fold(0.0_f32, |max, value| max.max(finite(*value).abs()));
+    let largest = vector
+        .iter()
+        .fold(0.0_f32, |max, value| max.max(finite(*value).abs()));
     let scale = if largest > 0.0 { largest / STEPS } else { 1.0 };
     let mut out = Vec::with_capacity(HEAD + vector.len());
     out.push(VERSION);
