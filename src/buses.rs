@@ -19,8 +19,6 @@ use crate::node::{StartError, wall_clock};
 const BEAT_MS: u64 = 3_000;
 /// The link is asked for a sign of life so often.
 const MARK_MS: u64 = 1_000;
-/// How long the record of a client is kept that is connected: three times as long as until it is written again.
-const SESSION_MS: u64 = 86_400_000;
 
 /// The bus that the configuration asks for. Errors: the address of Redis is none.
 pub fn bus(config: &Config) -> Result<Arc<dyn Bus>, StartError> {
@@ -82,7 +80,7 @@ fn redis_settings(config: &Config) -> redis::Settings {
         history_ms: config.rooms.history_seconds.saturating_mul(1_000),
         ids_ms: config.bus.idempotency_seconds.saturating_mul(1_000),
         gone_ms: config.socketio.recovery_seconds.saturating_mul(1_000),
-        session_ms: SESSION_MS,
+        session_ms: config.cache.ttl_session_seconds * 1_000,
         dead_ms: config.cluster.dead_ms,
     }
 }
@@ -109,7 +107,8 @@ fn cluster_settings(config: &Config) -> cluster_bus::Settings {
         outbox_bytes: config.bus.outbox_bytes,
         mark_every: Duration::from_millis(MARK_MS.min(timeout_ms / 2)),
         silent_max: Duration::from_millis(timeout_ms),
-        renew_every: Duration::from_millis(SESSION_MS / 3),
+        // The record of a client that stays connected is written again well before its time is up.
+        renew_every: Duration::from_secs(config.cache.ttl_session_seconds) / 3,
         beat_every: Duration::from_millis(BEAT_MS.min(config.cluster.dead_ms / 4)),
     }
 }

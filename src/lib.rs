@@ -5,6 +5,7 @@
 pub mod adapters;
 pub mod auth;
 pub mod buses;
+mod cache;
 pub mod cli;
 pub mod config;
 pub mod extensions;

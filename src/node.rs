@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use actix::{Addr, Recipient};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
+use greenroom_actors::cache::CacheActor;
 use greenroom_actors::callers::Callers;
 use greenroom_actors::gate::OpenGate;
 use greenroom_actors::logic::access::Grant;
@@ -107,6 +108,7 @@ pub struct Node {
     bridge_thread: Arbiter,
     js_cluster: Option<JsCluster>,
     guard: Guard,
+    cache: Addr<CacheActor>,
 }
 
 impl Node {
@@ -138,6 +140,7 @@ impl Node {
         let policy = policy(&config);
         let bridge_thread = Arbiter::new();
         let bridge = start_bridge(&bridge_thread, &supervisor, policy.clone(), bus.clone()).await?;
+        let cache = crate::cache::start(&config, &bridge_thread, &supervisor).await?;
         // So that the first clients meet a bus that is there, if there is one to be had.
         bus.tried().await;
         let name: Arc<str> = config.node_id.clone().unwrap_or_else(ids::node_name).into();
@@ -149,29 +152,16 @@ impl Node {
         parts.extensions = extensions;
         let forward = Forward::new(&config, &bus).map_err(|error| StartError::Forward(error.to_string()))?;
         let (stages, forward) = (Stages::of(&stage), forward.map(Arc::new));
-        let site = site(&config, parts, tls.clone(), guard.clone(), stages, forward);
-        let workers = workers(&config);
-        let server = http::serve(
-            site,
-            listener,
-            workers,
-            Duration::from_millis(config.shutdown.limit_ms),
-        )
-        .map_err(|source| StartError::Listen { address, source })?;
-        let handle = server.handle();
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the accepting server: its end is awaited by `run`"
-        )]
-        let served = actix_rt::spawn(server);
-        let begun = async {
-            shards.begun(workers).await;
-            // So that whoever hears where it listens finds it ready.
-            all_running(&supervisor).await;
-        };
-        if timeout(BEGIN_WITHIN, begun).await.is_err() {
-            return Err(StartError::Thread("an HTTP worker".into()));
-        }
+        let site = site(
+            &config,
+            parts,
+            tls.clone(),
+            guard.clone(),
+            stages,
+            forward,
+            cache.clone(),
+        );
+        let (server, served) = serve(&config, site, (listener, address), &shards, &supervisor).await?;
         let js_cluster = JsCluster::join(&config, &name, &supervisor, &shards, &bus).await?;
         Ok(Self {
             address,
@@ -183,11 +173,12 @@ impl Node {
             stage,
             publish_limits: publish_limits(&config),
             shutdown: config.shutdown,
-            server: handle,
+            server,
             served,
             bridge_thread,
             js_cluster,
             guard,
+            cache,
         })
     }
 
@@ -261,6 +252,11 @@ impl Node {
         self.shards.all().swap_remove(0)
     }
 
+    /// What was expensive to compute: see [`greenroom_actors::cache`].
+    pub fn cache(&self) -> &Addr<CacheActor> {
+        &self.cache
+    }
+
     /// What keeps strangers out.
     pub fn guard(&self) -> &Guard {
         &self.guard
@@ -312,6 +308,35 @@ impl Node {
         self.js_cluster.into_iter().for_each(JsCluster::leave);
         self.bridge_thread.stop();
         tracing::info!(took_ms = began.elapsed().as_millis() as u64, "stopped");
+    }
+}
+
+/// Listens: when this resolves, every part of the node works. Errors: the address is taken, or a thread did not begin.
+async fn serve(
+    config: &Config,
+    site: Site,
+    (listener, address): (TcpListener, SocketAddr),
+    shards: &Shards,
+    supervisor: &Supervisor,
+) -> Result<(ServerHandle, JoinHandle<io::Result<()>>), StartError> {
+    let workers = workers(config);
+    let limit = Duration::from_millis(config.shutdown.limit_ms);
+    let server = http::serve(site, listener, workers, limit)
+        .map_err(|source| StartError::Listen { address, source })?;
+    let handle = server.handle();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the accepting server: its end is awaited by `run`"
+    )]
+    let served = actix_rt::spawn(server);
+    let begun = async {
+        shards.begun(workers).await;
+        // So that whoever hears where it listens finds it ready.
+        all_running(supervisor).await;
+    };
+    match timeout(BEGIN_WITHIN, begun).await {
+        Ok(()) => Ok((handle, served)),
+        Err(_) => Err(StartError::Thread("an HTTP worker".into())),
     }
 }
 
@@ -407,6 +432,7 @@ fn site(
     guard: Guard,
     stages: Stages,
     forward: Option<Arc<Forward>>,
+    cache: Addr<CacheActor>,
 ) -> Site {
     let clients = Clients {
         proxies: Proxies::parse(&config.http.trusted_proxies, config.http.forwarded_header),
@@ -430,6 +456,7 @@ fn site(
         max_payload: config.socketio.max_payload_bytes,
         cookie: config.socketio.cookie.as_deref().map(Arc::from),
         forward,
+        cache,
         stages,
         began: Instant::now(),
     }

@@ -4,6 +4,7 @@
 //! `client`. Results go to standard output and everything else to standard error, both through `out`.
 
 mod backoff;
+mod cache;
 mod client;
 mod config;
 mod event;
@@ -49,6 +50,7 @@ enum Command {
     Rooms(rooms::Args),
     Health(health::Args),
     Nodes(nodes::Args),
+    Cache(cache::Args),
     Workers(workers::Args),
     Sessions(sessions::Args),
     Token(token::Args),
@@ -69,6 +71,7 @@ pub fn main() -> ExitCode {
         Command::Rooms(args) => rooms::execute(&args),
         Command::Health(args) => health::execute(&args),
         Command::Nodes(args) => nodes::execute(&args),
+        Command::Cache(args) => cache::execute(&args),
         Command::Workers(args) => workers::execute(&args),
         Command::Sessions(args) => sessions::execute(&args),
         Command::Token(args) => token::execute(&args),

@@ -205,6 +205,10 @@ pub(super) const RULES: &[Rule] = &[
     rule("pinecone.host", Text(is_token, "the host name of the index")),
     rule("cache.ttl_long_seconds", Number(1, 10 * YEAR_SECONDS)),
     rule("cache.ttl_session_seconds", Number(1, 10 * YEAR_SECONDS)),
+    rule("cache.ttl_execution_seconds", Number(1, 10 * YEAR_SECONDS)),
+    rule("cache.near_bytes", Number(KIB, 1_024 * GIB)),
+    rule("cache.value_bytes", Number(KIB, GIB)),
+    rule("cache.budget_ms", Number(1, HOUR_MS)),
     rule(
         "sandbox.docker_host",
         Text(
@@ -219,7 +223,7 @@ pub(super) const RULES: &[Rule] = &[
 const FILTERS: &str = "off, error, warn, info, debug or trace, or directives such as info,greenroom=debug";
 
 /// Sections that are read and checked, but without effect in this version.
-pub(super) const RESERVED: &[&str] = &["openai", "pinecone", "cache", "sandbox"];
+pub(super) const RESERVED: &[&str] = &["openai", "pinecone", "sandbox"];
 
 const fn rule(pattern: &'static str, allowed: Allowed) -> Rule {
     Rule { pattern, allowed }

@@ -293,7 +293,7 @@ pub struct Pinecone {
     pub host: Option<String>,
 }
 
-/// `[cache]`: reserved; read and checked, without effect in this version.
+/// `[cache]`: what is kept of what was expensive to compute.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cache {
@@ -301,6 +301,14 @@ pub struct Cache {
     pub ttl_long_seconds: u64,
     /// Seconds that sessions live: 24 hours.
     pub ttl_session_seconds: u64,
+    /// Seconds that results of executions live: 1 hour.
+    pub ttl_execution_seconds: u64,
+    /// What the process may keep, bytes.
+    pub near_bytes: usize,
+    /// The largest value, bytes.
+    pub value_bytes: usize,
+    /// Milliseconds that anybody waits for Redis.
+    pub budget_ms: u64,
 }
 
 impl Default for Cache {
@@ -308,6 +316,10 @@ impl Default for Cache {
         Self {
             ttl_long_seconds: 2_592_000,
             ttl_session_seconds: 86_400,
+            ttl_execution_seconds: 3_600,
+            near_bytes: 64 << 20,
+            value_bytes: 8 << 20,
+            budget_ms: 50,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod auth;
+mod cache;
 mod client;
 mod error;
 mod events;
@@ -31,6 +32,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix::Addr;
 use actix_http::body::BoxBody;
 use actix_http::{HttpService, Request, Response};
 use actix_server::Server;
@@ -38,6 +40,7 @@ use actix_service::{ServiceFactory, ServiceFactoryExt as _, fn_service, map_conf
 use actix_web::dev::AppConfig;
 use actix_web::web::ThinData;
 use actix_web::{App, Resource, web};
+use greenroom_actors::cache::CacheActor;
 use tokio::time::Instant;
 
 use crate::adapters::tls::Certificates;
@@ -89,6 +92,8 @@ pub struct Site {
     pub max_payload: usize,
     /// The name of the cookie that a polling client is given, for proxies that keep it on one node.
     pub cookie: Option<Arc<str>>,
+    /// What is cached.
+    pub cache: Addr<CacheActor>,
     /// What hands requests on to other nodes, where there may be some.
     pub forward: Option<Arc<Forward>>,
     /// How far it has got with shutting down.
@@ -162,6 +167,11 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/auth/reload").route(post().to(auth::reload)))
         .service(at("/v1/workers").route(get().to(ops::workers)))
         .service(at("/v1/nodes").route(get().to(nodes::list)))
+        .service(at("/v1/cache/metrics").route(get().to(cache::metrics)))
+        .service(at("/v1/cache/invalidate").route(post().to(cache::forget_matching)))
+        .service(at("/v1/projects/{id}/invalidate").route(post().to(cache::invalidate)))
+        .service(at("/v1/projects/{id}/warm").route(post().to(cache::warm)))
+        .service(at("/v1/projects/{id}/cache").route(web::delete().to(cache::clear)))
         .default_service(web::to(error::not_found));
 }
 

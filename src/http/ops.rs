@@ -17,7 +17,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::{Modify, OpenApi, ToSchema};
 
 use super::shapes::{self, Here};
-use super::{ApiError, auth, events, nodes, presence, sessions, sse, typed, ws};
+use super::{ApiError, auth, cache, events, nodes, presence, sessions, sse, typed, ws};
 use crate::adapters::tls::Standing;
 use crate::metrics;
 
@@ -43,6 +43,11 @@ use crate::metrics;
         metrics,
         workers,
         nodes::list,
+        cache::metrics,
+        cache::forget_matching,
+        cache::invalidate,
+        cache::warm,
+        cache::clear,
         sessions::list,
         sessions::end,
         auth::reload,
@@ -59,6 +64,10 @@ use crate::metrics;
         shapes::RoomShape,
         shapes::ErrorShape,
         nodes::NodesShape,
+        cache::InvalidateBody,
+        cache::InvalidatedShape,
+        cache::PatternBody,
+        cache::WarmedShape,
         Readiness
     ))
 )]

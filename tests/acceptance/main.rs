@@ -8,6 +8,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod cache;
 mod redis;
 mod rooms;
 mod together;

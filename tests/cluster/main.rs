@@ -5,6 +5,7 @@
 #[path = "../kit/mod.rs"]
 mod kit;
 
+mod caching;
 mod coming_back;
 mod faults;
 mod kinds;

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use actix::Addr;
 use actix_rt::System;
+use greenroom::actors::cache::CacheActor;
 use greenroom::actors::ports::{Bus, ShardId};
 use greenroom::actors::supervise::{Phase, Supervisor};
 use greenroom::buses;
@@ -38,6 +40,8 @@ pub struct TestNode {
     pub supervisor: Supervisor,
     /// Its shards, by their numbers within this process.
     pub shards: Vec<ShardId>,
+    /// Its cache, for typed messages.
+    pub cache: Addr<CacheActor>,
     /// Its requests.
     pub http: Http,
     stop: Option<oneshot::Sender<()>>,
@@ -75,17 +79,19 @@ impl TestNode {
                 let node = Node::start_with(config, bus, extensions).await.unwrap();
                 let name = node.name().to_owned();
                 let shards = node.shards().all().iter().map(|door| door.shard).collect();
-                let _ = tell.send((node.address(), name, node.supervisor().clone(), shards));
+                let (supervisor, cache) = (node.supervisor().clone(), node.cache().clone());
+                let _ = tell.send((node.address(), name, supervisor, shards, cache));
                 // A test that has ended counts as one that wants the node stopped.
                 node.run(async move { drop(stopped.await) }).await
             })
         });
-        let (address, name, supervisor, shards) = within("a node to start", told).await.unwrap();
+        let (address, name, supervisor, shards, cache) = within("a node to start", told).await.unwrap();
         Self {
             address,
             name,
             supervisor,
             shards,
+            cache,
             http: Http::new(address),
             stop: Some(stop),
             thread: Some(thread),

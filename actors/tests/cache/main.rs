@@ -1,8 +1,6 @@
 //! The CacheActor on virtual time, with a far tier that fails in all its ways: walks by hand, and any history of two nodes
 //! against a model.
 
-#![expect(clippy::panic, reason = "a test says what is wrong by panicking")]
-
 mod any_history;
 mod computing;
 mod faults;

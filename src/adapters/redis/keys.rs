@@ -27,7 +27,8 @@ impl Keys {
         &self.tag
     }
 
-    fn key(&self, name: &str) -> String {
+    /// A name with the prefix.
+    pub fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 

@@ -42,11 +42,9 @@ pub(super) async fn listen(
         });
         return Ok((Listening::Everywhere(sink), heard.boxed()));
     }
-    let info = client.get_connection_info().clone();
-    let settings = info.redis_settings().clone();
-    let client = Client::open(info.set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3)))?;
+    let client = resp3(client)?;
     let (out, pushed) = mpsc::unbounded_channel();
-    let config = connection_config(shared).set_push_sender(out);
+    let config = connection_config(shared.settings.timeout).set_push_sender(out);
     let connection = client
         .get_multiplexed_async_connection_with_config(&config)
         .await?;
@@ -57,6 +55,13 @@ pub(super) async fn listen(
     });
     let heard = heard.filter_map(move |pushed| ready(read(&reader, &pushed)));
     Ok((Listening::Sharded(connection), heard.boxed()))
+}
+
+/// The same server, by the protocol that has messages among the answers.
+pub(super) fn resp3(client: &Client) -> Result<Client, RedisError> {
+    let info = client.get_connection_info().clone();
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    Client::open(info.set_redis_settings(settings))
 }
 
 fn read(reader: &Reader, pushed: &PushInfo) -> Option<Arrival> {

@@ -7,6 +7,8 @@
 //! need RESP3.
 
 mod arrivals;
+mod cache;
+mod cache_standing;
 mod errands;
 mod keys;
 mod link;
@@ -27,8 +29,9 @@ use greenroom_actors::broker::{Broker, BrokerError, Hello, Opened};
 use greenroom_actors::logic::position::Life;
 use greenroom_actors::ports::PortFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError};
 
+pub use cache::RedisFar;
 pub use radio::RedisRadio;
 
 use arrivals::Reader;
@@ -145,7 +148,7 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
     let (listening, arrivals) = heard.map_err(|failed| error(&failed))?;
     let own = vec![shared.keys.node_channel(hello.tag), shared.keys.all_channel()];
     listening.subscribe(own).await?;
-    let readers = readers(client, &shared)?;
+    let readers = readers(client, shared.settings.timeout).map_err(|failed| error(&failed))?;
     let link = RedisLink {
         shared,
         tag: hello.tag,
@@ -167,29 +170,29 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
 }
 
 async fn connect(client: &Client, shared: &Shared) -> Result<MultiplexedConnection, BrokerError> {
-    let config = connection_config(shared);
+    let config = connection_config(shared.settings.timeout);
     let connected = client.get_multiplexed_async_connection_with_config(&config).await;
     connected.map_err(|failed| error(&failed))
 }
 
-fn connection_config(shared: &Shared) -> AsyncConnectionConfig {
-    let timeout = Some(shared.settings.timeout);
+fn connection_config(timeout: Duration) -> AsyncConnectionConfig {
+    let timeout = Some(timeout);
     AsyncConnectionConfig::new()
         .set_connection_timeout(timeout)
         .set_response_timeout(timeout)
 }
 
-fn readers(client: Client, shared: &Shared) -> Result<Pool, BrokerError> {
+fn readers(client: Client, timeout: Duration) -> Result<Pool, RedisError> {
     let info = client.get_connection_info().clone();
-    let manager = Manager::new_with_config(info, connection_config(shared));
-    let timeout = Some(shared.settings.timeout);
-    let pool = Pool::builder(manager.map_err(|failed| error(&failed))?)
+    let manager = Manager::new_with_config(info, connection_config(timeout))?;
+    let pool = Pool::builder(manager)
         .max_size(READERS)
-        .wait_timeout(timeout)
-        .create_timeout(timeout)
+        .wait_timeout(Some(timeout))
+        .create_timeout(Some(timeout))
         .runtime(Runtime::Tokio1)
         .build();
-    pool.map_err(|failed| BrokerError::Away(failed.to_string()))
+    // Only without a runtime there is none.
+    pool.map_err(|_| RedisError::from((ErrorKind::InvalidClientConfig, "no pool of connections")))
 }
 
 /// Which life of the server this is: one that was restarted, or has taken over, has another.

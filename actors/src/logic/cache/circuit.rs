@@ -109,7 +109,9 @@ mod tests {
     #[test]
     fn it_is_tried_less_and_less_often() {
         let mut circuit = Circuit::new(Limits::default());
-        (0..3).for_each(|_| drop(circuit.failed(0)));
+        for _ in 0..3 {
+            circuit.failed(0);
+        }
         let mut waits = Vec::new();
         let mut now = 0;
         for _ in 0..6 {

@@ -1,0 +1,203 @@
+//! The cache of several nodes over a real redis-server, and what becomes of it when that fails.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use greenroom::actors::cache::{Get, Invalidate, Put};
+use greenroom::actors::logic::cache::{Key, Name};
+use greenroom::config::Secret;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::kit::{Fault, Proxy, Redis, TestNode, eventually};
+use crate::node;
+
+fn name() -> Name {
+    Name::parse("p1").unwrap()
+}
+
+fn fingerprint() -> Key {
+    Key::fingerprint(&name())
+}
+
+fn execution(number: u8) -> Key {
+    Key::execution(&[number; 32])
+}
+
+async fn put(node: &TestNode, key: Key, value: &'static str) {
+    let (value, ticket) = (Bytes::from_static(value.as_bytes()), None);
+    node.cache
+        .send(Put { key, value, ticket })
+        .await
+        .unwrap()
+        .unwrap();
+}
+
+async fn get(node: &TestNode, key: &Key) -> Option<Bytes> {
+    node.cache.send(Get(key.clone())).await.unwrap()
+}
+
+async fn report(node: &TestNode) -> Value {
+    node.http.get("/v1/cache/metrics").await.ok()
+}
+
+async fn until_trusted(node: &TestNode, trusted: bool) {
+    eventually("the cache to hear what changes, or not to", || async {
+        let report = report(node).await;
+        report["near"]["trusted"] == trusted && report["far"]["asked"] == trusted
+    })
+    .await;
+}
+
+async fn pair(url: &str) -> [TestNode; 2] {
+    let nodes = [node(url).await, node(url).await];
+    for node in &nodes {
+        until_trusted(node, true).await;
+    }
+    nodes
+}
+
+#[tokio::test]
+async fn while_redis_is_stalled_nobody_waits_and_what_never_changes_is_found_near() {
+    let redis = Redis::start();
+    let [one, two] = pair(&redis.url()).await;
+    put(&one, execution(1), "done").await;
+    redis.stall();
+    until_not_asked(&one).await;
+    let began = Instant::now();
+    for number in 2..200 {
+        assert_eq!(get(&one, &execution(number)).await, None);
+    }
+    assert!(
+        began.elapsed() < Duration::from_secs(1),
+        "{:?} for 198 misses",
+        began.elapsed()
+    );
+    assert_eq!(get(&one, &execution(1)).await, Some("done".into()));
+    redis.go_on();
+    until_trusted(&one, true).await;
+    put(&one, execution(2), "again").await;
+    assert_eq!(get(&two, &execution(2)).await, Some("again".into()));
+}
+
+/// Asks until the far tier is not asked any more.
+async fn until_not_asked(node: &TestNode) {
+    eventually("the circuit to open", || async {
+        get(node, &execution(99)).await;
+        report(node).await["far"]["asked"] == false
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_was_invalidated_while_a_node_was_cut_off_it_does_not_give_out() {
+    let redis = Redis::start();
+    let network = Proxy::to(redis.address).await;
+    let one = node(&redis.url()).await;
+    let two = node(&format!("redis://{}", network.address)).await;
+    until_trusted(&one, true).await;
+    until_trusted(&two, true).await;
+    put(&one, fingerprint(), "old").await;
+    assert_eq!(get(&two, &fingerprint()).await, Some("old".into()));
+    network.strike(Fault::Reset);
+    let forgotten = one.cache.send(Invalidate::Commit(name())).await.unwrap();
+    assert!(forgotten.everywhere);
+    until_trusted(&two, true).await;
+    assert_eq!(get(&two, &fingerprint()).await, None);
+}
+
+#[tokio::test]
+async fn what_a_node_could_not_have_forgotten_is_when_redis_is_back() {
+    let mut redis = Redis::start();
+    let [one, two] = pair(&redis.url()).await;
+    put(&one, fingerprint(), "old").await;
+    redis.kill();
+    until_not_asked(&one).await;
+    let forgotten = one.cache.send(Invalidate::Commit(name())).await.unwrap();
+    assert!(!forgotten.everywhere);
+    redis.begin();
+    until_trusted(&one, true).await;
+    eventually("nothing to be owed", || async {
+        report(&one).await["far"]["owed"] == 0
+    })
+    .await;
+    assert_eq!(redis.cli(&["exists", "{greenroom}:project:p1:fingerprint"]), "0");
+    until_trusted(&two, true).await;
+    assert_eq!(get(&two, &fingerprint()).await, None);
+}
+
+#[tokio::test]
+async fn a_redis_that_came_back_empty_is_filled_again() {
+    let mut redis = Redis::with(&[]);
+    let [one, two] = pair(&redis.url()).await;
+    put(&one, execution(1), "done").await;
+    redis.kill();
+    until_not_asked(&one).await;
+    redis.begin();
+    until_trusted(&one, true).await;
+    until_trusted(&two, true).await;
+    assert_eq!(get(&two, &execution(1)).await, None);
+    put(&two, execution(1), "again").await;
+    assert_eq!(get(&one, &execution(1)).await, Some("again".into()));
+}
+
+#[tokio::test]
+async fn a_full_redis_refuses_and_the_node_goes_on() {
+    let redis = Redis::start();
+    let [one, _] = pair(&redis.url()).await;
+    redis.cli(&["config", "set", "maxmemory", "1"]);
+    put(&one, execution(1), "done").await;
+    assert_eq!(get(&one, &execution(1)).await, Some("done".into()), "near");
+    assert!(report(&one).await["far"]["errors"].as_u64().unwrap() > 0);
+    redis.cli(&["config", "set", "maxmemory", "0"]);
+    until_trusted(&one, true).await;
+    put(&one, execution(2), "done").await;
+    assert_eq!(
+        redis.cli(&["--raw", "eval", "return #redis.call('keys', '*exec*')", "0"]),
+        "1"
+    );
+}
+
+#[tokio::test]
+async fn a_value_of_another_kind_is_as_good_as_none() {
+    let redis = Redis::start();
+    let [one, two] = pair(&redis.url()).await;
+    redis.cli(&["lpush", "{greenroom}:project:p1:fingerprint", "no", "text"]);
+    assert_eq!(get(&one, &fingerprint()).await, None);
+    put(&one, fingerprint(), "abc").await;
+    assert_eq!(get(&two, &fingerprint()).await, Some("abc".into()));
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_no_cache_and_no_harm() {
+    let redis = Redis::with(&["--requirepass", "right"]);
+    let url = format!("redis://:wrong@{}", redis.address);
+    let node = TestNode::with(|config| {
+        config.redis.url = Some(Secret::new(url));
+        config.redis.timeout_ms = 500;
+    })
+    .await;
+    put(&node, execution(1), "done").await;
+    assert_eq!(get(&node, &execution(1)).await, Some("done".into()));
+    let report = report(&node).await;
+    assert_eq!(report["near"]["trusted"], false, "{report}");
+}
+
+#[tokio::test]
+async fn one_project_among_very_many_keys_is_forgotten_without_a_long_command() {
+    let redis = Redis::start();
+    let fill = "for i = 1, 1000000 do redis.call('set', '{greenroom}:embedding:m:' .. i, 'v') end";
+    redis.cli(&["config", "set", "appendonly", "no"]);
+    redis.cli(&["eval", fill, "0"]);
+    let [one, _] = pair(&redis.url()).await;
+    for key in Key::all_of(&name()) {
+        let field = key.text.ends_with("files").then(|| "a.rs".into());
+        put(&one, Key { field, ..key }, "v").await;
+    }
+    redis.cli(&["config", "set", "slowlog-log-slower-than", "5000"]);
+    redis.cli(&["slowlog", "reset"]);
+    let forgotten = one.cache.send(Invalidate::Project(name())).await.unwrap();
+    assert_eq!((forgotten.removed, forgotten.everywhere), (3, true));
+    assert_eq!(redis.cli(&["slowlog", "len"]), "0");
+    assert_eq!(redis.cli(&["exists", "{greenroom}:embedding:m:7"]), "1");
+}
