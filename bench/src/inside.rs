@@ -4,6 +4,8 @@
 use actix::{Actor, Addr, Arbiter, Context, Handler, Message, MessageResult, Supervised, System};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use futures_util::future::{join, join_all, try_join_all};
+use greenroom_actors::cache::{CacheActor, Get, PutMany, Settings};
+use greenroom_actors::logic::cache::{Key, Name};
 use greenroom_actors::logic::restarts::Policy;
 use greenroom_actors::supervise::Supervisor;
 use std::panic;
@@ -67,6 +69,7 @@ pub fn run(what: Inside, effort: Effort, cores: Cores) -> Result<Figures> {
         System::new().block_on(async move {
             match what {
                 Inside::Messages => messages(batches).await,
+                Inside::NearCache => near_cache(batches).await,
                 Inside::Restart => restarts(batches * 10).await,
             }
         })
@@ -125,6 +128,54 @@ async fn batch(addr: &Addr<Counter>, in_flight: u64) -> Result<f64> {
         sent += in_flight;
     }
     Ok(micros(began.elapsed()) / sent as f64)
+}
+
+/// Entries of the near cache, each of a fingerprint's size or a vector's.
+const ENTRIES: u64 = 10_000;
+
+fn vector(number: u64) -> Key {
+    let mut hash = [0; 32];
+    hash[..8].copy_from_slice(&number.to_le_bytes());
+    Key::embedding(&Name::parse("model").expect("a name"), &hash)
+}
+
+async fn near_cache(batches: u64) -> Result<Figures> {
+    let supervisor = Supervisor::new();
+    let start = |supervisor: &Supervisor, name: &str| {
+        let policy = Policy {
+            mailbox: 4096,
+            ..Policy::default()
+        };
+        supervisor.start(name, policy, |_| CacheActor::new(Settings::default(), None))
+    };
+    let here = start(&supervisor, "here");
+    let other = Arbiter::new();
+    let (give, given) = oneshot::channel();
+    let starts = supervisor.clone();
+    other.spawn_fn(move || drop(give.send(start(&starts, "there"))));
+    let there = given.await.context("the other thread starts no cache")?;
+    let mut figures = Figures::new();
+    let mut missed = 0;
+    for (key, cache) in [("same_thread_us", &here), ("across_us", &there)] {
+        let all = (0..ENTRIES).map(|number| (vector(number), vec![7; 261].into()));
+        cache.send(PutMany(all.collect())).await??;
+        let mut times = Vec::new();
+        for batch in 0..batches {
+            // Well spread, and the same in each run.
+            let keys = (0..MESSAGES).map(|number| vector((batch + number).wrapping_mul(7_919) % ENTRIES));
+            let keys: Vec<Key> = keys.collect();
+            let began = Instant::now();
+            for key in keys {
+                missed += usize::from(cache.send(Get(key)).await?.is_none());
+            }
+            times.push(micros(began.elapsed()) / MESSAGES as f64);
+        }
+        figures.insert(key.to_owned(), median(times).unwrap_or_default());
+    }
+    figures.insert("missed".to_owned(), missed as f64);
+    other.stop();
+    System::current().stop();
+    Ok(figures)
 }
 
 /// From the message on which a worker panics to the answer of the one behind it; and what else was lost.

@@ -59,7 +59,7 @@ impl CacheActor {
             && (self.owed.contains(key) || key.field.is_some() && self.owed.contains(&whole(key)))
     }
 
-    fn forget(&mut self, keys: Vec<Key>, ctx: &mut Context<Self>) -> Reply<Invalidated> {
+    pub(super) fn forget(&mut self, keys: Vec<Key>, ctx: &mut Context<Self>) -> Reply<Invalidated> {
         self.counters.invalidated += keys.len() as u64;
         let near = self.forget_near(&keys);
         let Some(far) = self.asked_far() else {

@@ -113,3 +113,8 @@ pub struct Warm {
     /// What else, most wanted first; as much of it as there is room for.
     pub besides: Vec<Key>,
 }
+
+/// What was found under this key is not what it should be: it is forgotten, and counted.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Undecodable(pub Key);

@@ -18,13 +18,16 @@ mod messages;
 mod near;
 mod reading;
 mod report;
+mod vectors;
 mod writing;
 
 pub use lending::{Computed, get_or_compute};
 pub use messages::{
-    CacheError, Get, GetMany, GiveUp, Invalidate, Invalidated, Lease, Leased, Put, PutMany, Touch, Warm,
+    CacheError, Get, GetMany, GiveUp, Invalidate, Invalidated, Lease, Leased, Put, PutMany, Touch,
+    Undecodable, Warm,
 };
 pub use report::{CacheReport, FarReport, KindReport, NearReport, Rates, Report, Taken};
+pub use vectors::{ChunkHash, get_vectors, put_vectors};
 
 use crate::{
     far_cache::{FarCache, FarError, FarFuture},

@@ -2,7 +2,7 @@
 
 use crate::*;
 use greenroom_actors::{
-    cache::{CacheError, GetMany, PutMany, Warm},
+    cache::{CacheError, GetMany, PutMany, Warm, get_vectors, put_vectors},
     testing::on_virtual_time,
 };
 
@@ -117,5 +117,29 @@ fn a_project_is_warm_before_it_is_asked_for() {
         let asked = far.asked();
         assert!(get(&two, &fingerprint("p1")).await.is_some() && get(&two, &embedding(1)).await.is_some());
         assert_eq!(far.asked(), asked);
+    });
+}
+
+#[test]
+fn what_cannot_be_read_is_a_miss_that_is_forgotten_and_counted() {
+    on_virtual_time(async {
+        let (far, [one, two]) = pair().await;
+        let chunks = [[1; 32], [2; 32], [3; 32]];
+        let vectors = [([1; 32], vec![0.5, -1.0]), ([2; 32], vec![1.0, 0.25])];
+        put_vectors(&one, &name("m"), vectors).await.expect("they fit");
+        far.meddle(&embedding(2), "what?".into());
+        wait(1).await;
+        let found = get_vectors(&two, &name("m"), &chunks, 2).await;
+        let [Some(vector), None, None] = &found[..] else {
+            panic!("{found:?}")
+        };
+        assert!((vector[0] - 0.5).abs() < 0.01 && (vector[1] + 1.0).abs() < 0.01);
+        assert!(!far.has(&embedding(2)) && far.has(&embedding(1)));
+        assert_eq!(report(&two).await.undecodable, 1);
+        assert_eq!(
+            get_vectors(&two, &name("m"), &chunks, 3).await,
+            [None, None, None],
+            "other dimensions"
+        );
     });
 }

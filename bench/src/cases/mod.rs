@@ -52,6 +52,8 @@ pub enum Kind {
 /// What is measured of the actors themselves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inside {
+    /// Entries that the cache has near.
+    NearCache,
     /// What a message costs.
     Messages,
     /// How soon a worker that panicked serves again.
