@@ -189,7 +189,7 @@ fn the_well_known_names_of_the_environment_are_honoured() {
     let openai =
         "`openai.api_key` (environment variable OPENAI_API_KEY) is set, but has no effect in this version";
     assert!(warnings.iter().any(|warning| warning == openai), "{warnings:?}");
-    assert_eq!(warnings.len(), 8);
+    assert_eq!(warnings.len(), 6);
 }
 
 #[test]

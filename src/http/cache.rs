@@ -70,6 +70,9 @@ pub struct InvalidatedShape {
     responses(
         (status = 200, description = "It is forgotten", body = InvalidatedShape),
         (status = 400, description = "`bad_request`: neither or both of `files` and `commit`, or no such name", body = ErrorShape),
+        (status = 408, description = "The body did not come in time", body = ErrorShape),
+        (status = 413, description = "Over the limit", body = ErrorShape),
+        (status = 415, description = "Not application/json", body = ErrorShape),
     ),
 )]
 pub async fn invalidate(
@@ -94,7 +97,10 @@ pub async fn invalidate(
     delete, path = "/v1/projects/{id}/cache", tag = "cache",
     description = "Asks for the scope `index`. Vectors belong to whoever has the same text, and are kept for as long as they live.",
     params(("id" = String, Path, description = "The project")),
-    responses((status = 200, description = "It is forgotten", body = InvalidatedShape)),
+    responses(
+        (status = 200, description = "It is forgotten", body = InvalidatedShape),
+        (status = 400, description = "`bad_request`: no name of a project", body = ErrorShape),
+    ),
 )]
 pub async fn clear(here: Here, id: Path<String>) -> Result<HttpResponse, ApiError> {
     here.may(Action::Use(Scope::Index))?;
@@ -115,7 +121,13 @@ pub struct PatternBody {
     post, path = "/v1/cache/invalidate", tag = "cache",
     description = "Asks for the scope `admin`. Looks through all keys of Redis, a few at a time.",
     request_body = PatternBody,
-    responses((status = 200, description = "They are forgotten", body = InvalidatedShape)),
+    responses(
+        (status = 200, description = "They are forgotten", body = InvalidatedShape),
+        (status = 400, description = "`bad_request`, `bad_json`", body = ErrorShape),
+        (status = 408, description = "The body did not come in time", body = ErrorShape),
+        (status = 413, description = "Over the limit", body = ErrorShape),
+        (status = 415, description = "Not application/json", body = ErrorShape),
+    ),
 )]
 pub async fn forget_matching(
     here: Here,
@@ -138,7 +150,10 @@ pub struct WarmedShape {
 #[utoipa::path(
     post, path = "/v1/projects/{id}/warm", tag = "cache", description = "Asks for the scope `index`.",
     params(("id" = String, Path, description = "The project")),
-    responses((status = 200, description = "They are, as far as there are any", body = WarmedShape)),
+    responses(
+        (status = 200, description = "They are, as far as there are any", body = WarmedShape),
+        (status = 400, description = "`bad_request`: no name of a project", body = ErrorShape),
+    ),
 )]
 pub async fn warm(here: Here, id: Path<String>) -> Result<HttpResponse, ApiError> {
     here.may(Action::Use(Scope::Index))?;

@@ -3,7 +3,10 @@
 
 use std::process::{Command, ExitCode};
 
+use bytes::Bytes;
 use futures_util::future::join_all;
+use greenroom::actors::cache::{Get, Put};
+use greenroom::actors::logic::cache::Key;
 use greenroom::actors::ports::ShardId;
 use greenroom::actors::room_registry::faults;
 use greenroom::cli::serve;
@@ -107,7 +110,26 @@ async fn crashes_lose_and_repeat_nothing(worker: &str) {
 #[tokio::test]
 async fn the_workers_of_a_node_are_these() {
     let node = TestNode::start().await;
-    assert_eq!(node.worker_names().await, ["bridge", "rooms-0", "rooms-1"]);
+    let names = ["bridge", "cache", "rooms-0", "rooms-1"];
+    assert_eq!(node.worker_names().await, names);
+}
+
+#[tokio::test]
+async fn a_cache_that_panics_is_empty_and_serves_again() {
+    let node = TestNode::start().await;
+    let key = Key::execution(&[1; 32]);
+    let put = || Put {
+        key: key.clone(),
+        value: Bytes::from_static(b"done"),
+        ticket: None,
+    };
+    node.cache.send(put()).await.unwrap().unwrap();
+    let before = node.panics("cache");
+    node.crash("cache").await;
+    node.until_restarted("cache", before).await;
+    assert_eq!(node.cache.send(Get(key.clone())).await, Ok(None));
+    node.cache.send(put()).await.unwrap().unwrap();
+    assert_eq!(node.cache.send(Get(key.clone())).await, Ok(Some("done".into())));
 }
 
 #[tokio::test]
@@ -135,7 +157,7 @@ async fn clients_that_come_back_during_panics_miss_nothing() {
     let mut position = client.join(&["lobby"], None).await["position"].clone();
     let (mut heard, mut sent) = (Vec::new(), 0);
     for _ in 0..40 {
-        let worker = ["bridge", "rooms-0", "rooms-1"][random.usize(0..3)];
+        let worker = ["bridge", "cache", "rooms-0", "rooms-1"][random.usize(0..4)];
         assert!(node.supervisor.crash(worker));
         for _ in 0..random.usize(0..6) {
             publish_surely(&node.http, sent).await;

@@ -76,13 +76,13 @@ async fn the_node_tells_how_it_is() {
     let workers = node.http.get("/v1/workers").await.ok();
     let rows = workers["workers"].as_array().unwrap();
     let names: Vec<&str> = rows.iter().map(|row| row["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["bridge", "rooms-0", "rooms-1"]);
+    assert_eq!(names, ["bridge", "cache", "rooms-0", "rooms-1"]);
     for row in rows {
         assert_eq!(
             (&row["phase"], &row["vital"], &row["restarts"]),
             (
                 &json!("running"),
-                &json!(true),
+                &json!(row["name"] != "cache"),
                 &json!({"panics": 0, "outages": 0})
             )
         );
@@ -112,7 +112,7 @@ async fn metrics_are_open_metrics_and_count() {
     assert_eq!(sum("greenroom_published_total"), 3.0);
     assert_eq!(sum("greenroom_connections"), 2.0);
     assert_eq!(sum("greenroom_history_events"), 3.0);
-    assert_eq!(sum("greenroom_worker_up"), 3.0);
+    assert_eq!(sum("greenroom_worker_up"), 4.0);
     assert_eq!(sum("greenroom_worker_restarts_total"), 0.0);
     assert_eq!(sum("greenroom_command_errors_total"), 1.0);
     assert!(sum("greenroom_deliveries_total") >= 3.0);
