@@ -6,6 +6,7 @@ pub mod adapters;
 pub mod auth;
 pub mod buses;
 mod cache;
+mod cache_metrics;
 pub mod cli;
 pub mod config;
 pub mod extensions;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use greenroom_actors::cache::{CacheReport, Report};
 use greenroom_actors::logic::fault::Code;
 use greenroom_actors::memory::Memory;
 use greenroom_actors::ports::{BusGauges, BusState};
@@ -15,10 +16,12 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::adapters::tls::Standing;
+use crate::cache_metrics;
 use crate::http::Site;
 
-/// The metrics as OpenMetrics text.
-pub fn text(site: &Site) -> String {
+/// The metrics as OpenMetrics text. A cache that is being restarted has none.
+pub async fn text(site: &Site) -> String {
+    let cache = site.cache.send(Report { counts: false }).await;
     let gathered = Gathered {
         shards: site
             .parts
@@ -30,6 +33,7 @@ pub fn text(site: &Site) -> String {
         bus: site.parts.bus.gauges(),
         standing: site.parts.bus.state(),
         memory: site.parts.memory.clone(),
+        cache: cache.ok().flatten(),
         refusals: site.guard.refusals(),
         workers: site.parts.supervisor.workers().borrow().clone(),
         tls: site.tls.as_ref().map(|certificates| certificates.standing()),
@@ -49,6 +53,7 @@ struct Gathered {
     bus: BusGauges,
     standing: BusState,
     memory: Arc<Memory>,
+    cache: Option<CacheReport>,
     refusals: [(Code, u64); 2],
     workers: Workers,
     tls: Option<Standing>,
@@ -90,18 +95,26 @@ impl Collector for Gathered {
         )?;
         self.encode_standing(&mut encoder)?;
         self.encode_memory(&mut encoder)?;
+        if let Some(cache) = &self.cache {
+            cache_metrics::encode(cache, &mut encoder)?;
+        }
         self.encode_tls(&mut encoder)?;
         self.encode_refusals(&mut encoder)?;
         self.encode_workers(&mut encoder)
     }
 }
 
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+pub(crate) fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
     let gauge = ConstGauge::new(value as i64);
     gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)
 }
 
-fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+pub(crate) fn counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    value: u64,
+) -> fmt::Result {
     let counter = ConstCounter::new(value);
     counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)
 }

@@ -171,8 +171,13 @@ async fn every_metric_is_listed() {
     let url = format!("http://{}/metrics", node.address());
     let text = reqwest::get(url).await.unwrap().text().await.unwrap();
     node.stop().await;
+    // A histogram is several samples of one name.
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let histograms = types.filter_map(|line| line.strip_suffix(" histogram"));
+    let is_one = |name: &str| histograms.clone().find(|histogram| name.starts_with(histogram));
     let samples = text.lines().filter(|line| !line.starts_with('#'));
-    let names: BTreeSet<&str> = samples.filter_map(|line| line.split(['{', ' ']).next()).collect();
+    let names = samples.filter_map(|line| line.split(['{', ' ']).next());
+    let names: BTreeSet<&str> = names.map(|name| is_one(name).unwrap_or(name)).collect();
     assert!(names.len() >= 20, "{text}");
     assert_listed("metric", names.iter().map(|name| format!("| `{name}` | ")));
     let listed = rows("| `greenroom_").len();
@@ -354,4 +359,21 @@ async fn the_agent_of_the_example_hears_thinks_and_ends() {
             "agent 7 thought \"the task is done, and so am I\": [(\"agent:7\", 3)]",
         ]
     );
+}
+
+#[test]
+fn the_architecture_has_the_kinds_of_the_cache_as_the_code_has_them() {
+    use greenroom::actors::logic::cache::{KINDS, Life};
+    for row in &KINDS {
+        let lives = match row.life {
+            Life::Long => "30 days",
+            Life::Session => "24 hours",
+            Life::Execution => "1 hour",
+        };
+        let [renewed, constant, near] =
+            [row.is_renewed, row.is_constant, row.is_near].map(|is_so| if is_so { "yes" } else { "no" });
+        let (name, key, form) = (row.name, row.key, row.encoding);
+        let line = format!("| `{name}` | `{key}` | {lives} | {renewed} | {constant} | {near} | {form} |");
+        assert!(ARCHITECTURE.contains(&line), "{line}");
+    }
 }

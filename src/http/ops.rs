@@ -302,5 +302,5 @@ pub async fn workers(here: Here) -> Result<HttpResponse, ApiError> {
 pub async fn metrics(here: Here) -> HttpResponse {
     HttpResponse::Ok()
         .content_type("application/openmetrics-text; version=1.0.0; charset=utf-8")
-        .body(metrics::text(&here.site))
+        .body(metrics::text(&here.site).await)
 }

@@ -87,6 +87,9 @@ pub struct Taken {
     /// 99 of a hundred.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<u64>,
+    /// All of them.
+    #[serde(skip)]
+    pub all: Latencies,
 }
 
 impl From<Latencies> for Taken {
@@ -95,6 +98,7 @@ impl From<Latencies> for Taken {
             count: all.count,
             p50_us: all.quantile_us(0.5),
             p99_us: all.quantile_us(0.99),
+            all,
         }
     }
 }
@@ -120,7 +124,7 @@ pub struct NearReport {
 }
 
 /// The far tier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FarReport {
     /// Whether it is asked; if not, it has not answered several times.
