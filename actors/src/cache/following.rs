@@ -8,8 +8,10 @@ use actix::{
 use futures_util::stream::BoxStream;
 use std::{sync::Arc, time::Duration};
 
-/// How long it takes until a connection that has ended is made anew.
+/// How long it takes until a connection that has ended is made anew: twice as long after each attempt in vain, up to
+/// sixteen times.
 const FOLLOW_AGAIN: Duration = Duration::from_millis(250);
+const DOUBLED: u32 = 4;
 /// How long making it may take.
 const FOLLOW_WITHIN: Duration = Duration::from_secs(2);
 
@@ -25,8 +27,10 @@ impl CacheActor {
                 act.pay(far, heard, ctx);
             }
             Err(error) => {
-                tracing::debug!(%error, "nobody says what changes in the far cache");
-                ctx.run_later(FOLLOW_AGAIN, Self::follow);
+                if act.unheard == 0 {
+                    tracing::warn!(%error, "what changes in the far cache is not heard: only what never changes is near");
+                }
+                act.follow_again(ctx);
             }
         }));
     }
@@ -37,8 +41,7 @@ impl CacheActor {
         let removed = self.within_budget(far.remove(owed.iter().cloned().collect()));
         ctx.spawn(removed.into_actor(self).map(move |(done, took), act, ctx| {
             if act.heed(done, took).is_none() {
-                ctx.run_later(FOLLOW_AGAIN, Self::follow);
-                return;
+                return act.follow_again(ctx);
             }
             act.owed.retain(|key| !owed.contains(key));
             act.hears = act.owed.is_empty();
@@ -46,6 +49,7 @@ impl CacheActor {
                 // More has come up meanwhile.
                 return act.pay(far, heard, ctx);
             }
+            act.unheard = 0;
             let each = wrap_stream(heard).map(|changed, act: &mut Self, _| act.overhear(&changed));
             ctx.spawn(each.finish().map(|(), act, ctx| {
                 act.hears = false;
@@ -53,6 +57,12 @@ impl CacheActor {
                 ctx.run_later(FOLLOW_AGAIN, Self::follow);
             }));
         }));
+    }
+
+    fn follow_again(&mut self, ctx: &mut Context<Self>) {
+        let wait = FOLLOW_AGAIN * (1 << self.unheard.min(DOUBLED));
+        self.unheard = self.unheard.saturating_add(1);
+        ctx.run_later(wait, Self::follow);
     }
 
     fn overhear(&mut self, changed: &Changed) {

@@ -122,6 +122,8 @@ pub struct CacheActor {
     circuit: Circuit,
     /// Whether this node hears what changes in the far tier.
     hears: bool,
+    /// How often it was tried in vain to hear it, since it was heard last.
+    unheard: u32,
     /// Entries on their way from the far tier, or to it.
     underway: Underway,
     flights: Flights<Key, Waiter>,
@@ -155,6 +157,7 @@ impl CacheActor {
             circuit: Circuit::new(settings.circuit),
             // There is nothing to be heard without one.
             hears: far.is_none(),
+            unheard: 0,
             far,
             settings,
             underway: Underway::default(),
