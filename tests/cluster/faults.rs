@@ -1,5 +1,7 @@
 //! Redis fails: the node goes on by itself, and nothing is lost or comes twice afterwards.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::kit::{Fault, Proxy, Redis, Sio, TestNode, Ws, eventually, numbers};
@@ -150,6 +152,30 @@ async fn a_node_may_refuse_what_it_cannot_share() {
     let answer = one.http.post("/v1/rooms/agent:1/events", &body).await;
     assert_eq!(answer.status, 202);
     assert_eq!(client.heard().await["data"], 1);
+}
+
+#[tokio::test]
+async fn a_redis_that_is_slow_is_waited_for() {
+    let redis = Redis::start();
+    let network = Proxy::to(redis.address).await;
+    let [one, two] = [
+        node(&format!("redis://{}", network.address)).await,
+        node(&redis.url()).await,
+    ];
+    let mut here = one.joined(&["agent:1"]).await;
+    let mut there = two.joined(&["agent:1"]).await;
+    // Half of what it may take, there and back.
+    network.slow_down(Duration::from_millis(100));
+    for number in 0..10 {
+        let answer = one.publish("agent:1", "note", number).await;
+        assert!(answer["scope"].is_null(), "{answer}");
+    }
+    for client in [&mut here, &mut there] {
+        let heard = client.events(10).await;
+        assert!(!heard.iter().any(is_local), "{heard:?}");
+        assert_eq!(numbers(&heard), (0..10).collect::<Vec<_>>());
+    }
+    assert_eq!(bus(&one).await["state"], "up");
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 const BUFFER_BYTES: usize = 16 * 1_024;
 
@@ -60,6 +61,8 @@ struct Network {
     half_open: u64,
     stalled: bool,
     refusing: bool,
+    /// How much longer than it would what is sent takes, each way.
+    delay: Duration,
 }
 
 /// A fault that waits for its moment.
@@ -79,6 +82,7 @@ impl Proxy {
             half_open: 0,
             stalled: false,
             refusing: false,
+            delay: Duration::ZERO,
         };
         let shared = Arc::new(Shared {
             upstream: Mutex::new(upstream),
@@ -126,6 +130,11 @@ impl Proxy {
     /// Carries again, first what came meanwhile.
     pub fn flow(&self) {
         self.shared.network.send_modify(|network| network.stalled = false);
+    }
+
+    /// Carries what is sent so much later from now on, each way.
+    pub fn slow_down(&self, delay: Duration) {
+        self.shared.network.send_modify(|network| network.delay = delay);
     }
 
     /// Whether new connections are reset instead of carried.
@@ -238,6 +247,15 @@ async fn carry(mut client: TcpStream, born: u64, shared: Arc<Shared>) {
     }
 }
 
+/// Waits until what was sent is carried on.
+async fn carried(network: &mut watch::Receiver<Network>) {
+    let flows = network.wait_for(|network| !network.stalled).await;
+    let delay = flows.map_or(Duration::ZERO, |network| network.delay);
+    if !delay.is_zero() {
+        sleep(delay).await;
+    }
+}
+
 /// Carries what the client sends.
 async fn carry_up(
     mut from: ReadHalf<'_>,
@@ -249,7 +267,11 @@ async fn carry_up(
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer).await?;
-        let _ = network.wait_for(|network| !network.stalled).await;
+        let delay = network
+            .wait_for(|network| !network.stalled)
+            .await
+            .map(|network| network.delay);
+        sleep(delay.unwrap_or_default()).await;
         if read == 0 {
             return to.shutdown().await;
         }
@@ -271,7 +293,11 @@ async fn carry_down(
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer).await?;
-        let _ = network.wait_for(|network| !network.stalled).await;
+        let delay = network
+            .wait_for(|network| !network.stalled)
+            .await
+            .map(|network| network.delay);
+        sleep(delay.unwrap_or_default()).await;
         if read == 0 {
             return to.shutdown().await;
         }
