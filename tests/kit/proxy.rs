@@ -251,6 +251,7 @@ async fn carry(mut client: TcpStream, born: u64, shared: Arc<Shared>) {
 async fn carried(network: &mut watch::Receiver<Network>) {
     let flows = network.wait_for(|network| !network.stalled).await;
     let delay = flows.map_or(Duration::ZERO, |network| network.delay);
+    // What a slow network does is to take time; a timer of no length takes a millisecond.
     if !delay.is_zero() {
         sleep(delay).await;
     }
@@ -267,11 +268,7 @@ async fn carry_up(
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer).await?;
-        let delay = network
-            .wait_for(|network| !network.stalled)
-            .await
-            .map(|network| network.delay);
-        sleep(delay.unwrap_or_default()).await;
+        carried(&mut network).await;
         if read == 0 {
             return to.shutdown().await;
         }
@@ -293,11 +290,7 @@ async fn carry_down(
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         let read = from.read(&mut buffer).await?;
-        let delay = network
-            .wait_for(|network| !network.stalled)
-            .await
-            .map(|network| network.delay);
-        sleep(delay.unwrap_or_default()).await;
+        carried(&mut network).await;
         if read == 0 {
             return to.shutdown().await;
         }
