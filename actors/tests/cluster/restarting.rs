@@ -1,7 +1,11 @@
 //! Another broker takes the place of the first: with all, with less or with nothing.
 
 use crate::scene::*;
-use greenroom_actors::testing::{memory_broker::Has, on_virtual_time};
+use greenroom_actors::{
+    ports::Bus as _,
+    testing::{memory_broker::Has, on_virtual_time},
+};
+use serde_json::{Value, json};
 
 #[test]
 fn who_has_everything_is_not_disconnected_whatever_the_broker_has_lost() {
@@ -63,5 +67,40 @@ fn numbers_are_not_given_out_again_by_whoever_knows_less() {
         wait(0.1).await;
         let_in(&cluster, 0).await;
         assert_eq!(numbers(&mut client), [1, 2]);
+    });
+}
+
+#[test]
+fn who_comes_back_before_it_is_known_what_was_lost_is_not_told_that_nothing_was() {
+    on_virtual_time(async {
+        let cluster = cluster(plan()).await;
+        let mut client = joined(cluster.shard(0, 0), &["a"]).await;
+        drop(publish(cluster.shard(1, 0), "a", 1));
+        wait(0.1).await;
+        let position = hear(&mut client).position;
+        client.hang_up();
+        cluster.broker.save();
+        drop(publish(cluster.shard(1, 0), "a", 2));
+        // Long enough for a mark to tell node 1 of it; node 0 is cut off, and knows nothing.
+        cut_off(&cluster, 0).await;
+        wait(1.5).await;
+        cluster.broker.shut_out(cluster.buses[1].tag(), true);
+        cluster.broker.restart(Has::Saved);
+        cluster.broker.shut_out(cluster.buses[0].tag(), false);
+        wait(2.0).await;
+        assert!(cluster.buses[0].state().up);
+        let mut client = cluster.shard(0, 1).connect();
+        client.send(&json!({"type": "join", "room": "a", "since": position}));
+        wait(0.5).await;
+        assert_eq!(client.read(), Vec::<Value>::new(), "it is not known yet");
+        cluster.broker.shut_out(cluster.buses[1].tag(), false);
+        wait(4.0).await;
+        let frames = client.read();
+        let joined = frames.iter().find(|frame| frame["type"] == "joined");
+        assert_eq!(
+            joined.map(|joined| &joined["recovered"]),
+            Some(&json!(false)),
+            "{frames:?}"
+        );
     });
 }

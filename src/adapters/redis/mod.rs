@@ -42,6 +42,9 @@ use recent::Recent;
 use scripts::Scripts;
 use value::{error, texts};
 
+/// After a restart, nodes that were there are waited for so long, to learn what was lost: longer than any of them takes to try
+/// again.
+const UNSURE_MS: u64 = 6_000;
 /// Connections for reading histories, members and rooms.
 const READERS: usize = 8;
 
@@ -125,14 +128,18 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
         Life::NONE => String::new(),
         life => life.to_string(),
     };
-    let mut begin = shared.scripts.open.call(2);
+    let mut begin = shared.scripts.open.call(3);
     begin
         .arg(shared.keys.meta())
         .arg(shared.keys.rooms())
+        .arg(shared.keys.nodes())
         .arg(run_id)
         .arg(hello.fresh.to_string())
         .arg(known_life)
-        .arg(hello.known);
+        .arg(hello.known)
+        .arg(hello.tag.to_string())
+        .arg(shared.settings.dead_ms)
+        .arg(UNSURE_MS);
     let answer = value::answered(sending.send_packed_command(&begin).await)?;
     let [life, token, head] = &texts(answer)?[..] else {
         return Err(value::unreadable("open"));

@@ -125,7 +125,7 @@ impl Link for MemoryLink {
 
     fn read(&self, query: Query) -> PortFuture<Result<Page, BrokerError>> {
         let now_ms = (self.broker.clock)();
-        self.ask(false, |server, _| Ok(server.data()?.read(&query, now_ms)))
+        self.ask(false, |server, _| server.data()?.read(&query, now_ms))
     }
 
     fn relayed(&self, nodes: Vec<NodeTag>) -> PortFuture<Result<Vec<Relayed>, BrokerError>> {

@@ -140,6 +140,8 @@ impl MemoryBroker {
         }
         if has != Has::All {
             server.presence.clear();
+        }
+        if has == Has::Nothing {
             server.nodes.clear();
         }
     }

@@ -16,6 +16,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{sync::mpsc, time::Instant};
 
@@ -42,7 +43,13 @@ pub(super) struct Data {
     pub(super) lost: u64,
     pub(super) base: u64,
     pub(super) dead: u64,
+    /// Until when it is not known what was lost of earlier eras, and which nodes have not said yet what they know; `None`
+    /// where nobody knows which there were.
+    pub(super) unsure: Option<(Instant, Option<BTreeSet<NodeTag>>)>,
 }
+
+/// Nodes that were there are waited for so long after an era has begun.
+const UNSURE: Duration = Duration::from_secs(6);
 
 pub(super) struct Server {
     pub(super) limits: Limits,
@@ -75,7 +82,11 @@ pub(super) struct Line {
 }
 impl Data {
     /// Reads a part of the history, and tells what is missing of earlier eras.
-    pub(super) fn read(&mut self, query: &Query, now_ms: i64) -> Page {
+    pub(super) fn read(&mut self, query: &Query, now_ms: i64) -> Result<Page, BrokerError> {
+        let is_before = query.whole_from().any(|(_, from)| from < self.base);
+        if is_before && self.is_unsure() {
+            return Err(BrokerError::Refuses("it is not known yet what was lost".into()));
+        }
         let mut page = self.log.read(query, now_ms);
         for (room, from) in query.whole_from() {
             let is_lost = from < self.base && self.lost > from.max(self.last);
@@ -85,7 +96,13 @@ impl Data {
                 page.gaps.push((room.clone(), lost.max(self.dead)));
             }
         }
-        page
+        Ok(page)
+    }
+
+    fn is_unsure(&self) -> bool {
+        self.unsure.as_ref().is_some_and(|(until, unheard)| {
+            Instant::now() < *until && unheard.as_ref().is_none_or(|unheard| !unheard.is_empty())
+        })
     }
 }
 
@@ -102,6 +119,10 @@ impl Server {
         let existed = self.data.is_some();
         self.eras += 1;
         let floor = self.eras * LEAP;
+        let until = Instant::now() + UNSURE;
+        let newest = self.nodes.values().map(|(_, at)| *at).max().unwrap_or(0);
+        let is_there = |(_, (_, at)): &(&NodeTag, &(NodeCard, i64))| newest - at < DEAD_MS;
+        let there: BTreeSet<NodeTag> = self.nodes.iter().filter(is_there).map(|(tag, _)| *tag).collect();
         let data = self.data.get_or_insert_with(|| {
             let life = match hello.life {
                 Life::NONE => hello.fresh,
@@ -123,6 +144,7 @@ impl Server {
                 lost: hello.known,
                 base,
                 dead: 0,
+                unsure: (base > 0).then_some((until, None)),
             }
         });
         let known = if hello.life == data.log.life() {
@@ -140,10 +162,14 @@ impl Server {
             data.lost = 0;
             data.base = era_after(data.last.max(known)).max(floor);
             data.log.leap(data.base);
+            data.unsure = Some((until, Some(there)));
             if !replaced || !existed {
                 // Its numbers since then are those of another era as well.
                 data.dead = data.base;
             }
+        }
+        if let Some((_, Some(unheard))) = &mut data.unsure {
+            unheard.remove(&hello.tag);
         }
         if known < data.base && known > data.last {
             data.lost = data.lost.max(known);

@@ -1,13 +1,15 @@
 -- Reads a part of the history of some rooms.
 -- KEYS: meta, rooms, then a stream a room. ARGV: token, after, whole from, events a room, bytes a room, how many events must
 -- be there, each of them, then a name, where its reader joined it, and from where on it must be whole for each room.
--- Answers the last number, whether all that must be is there (1 or 0), and of each room whether there is more, and its
+-- An error where it is not known yet what was lost before this era (see open). Else it answers the last number, whether all that must be is there (1 or 0), and of each room whether there is more, and its
 -- entries; then up to where each lacks something, or 0.
 local function text(number) return string.format('%.0f', number) end
-local meta = redis.call('HMGET', KEYS[1], 'token', 'seq', 'floor', 'last', 'lost', 'base', 'dead')
+local meta = redis.call('HMGET', KEYS[1], 'token', 'seq', 'floor', 'last', 'lost', 'base', 'dead', 'unheard', 'until')
 if meta[1] ~= ARGV[1] then return redis.error_reply('REPLACED another life or era') end
 local seq, floor, last, lost = tonumber(meta[2]), tonumber(meta[3] or '0'), tonumber(meta[4]), tonumber(meta[5])
 local base, dead = tonumber(meta[6]), tonumber(meta[7])
+local time = redis.call('TIME')
+local is_unsure = (meta[8] or '') ~= '' and tonumber(time[1]) * 1000 < tonumber(meta[9])
 local after, count, bytes, musts = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local first = 5 + musts
 local rooms = #KEYS - 2
@@ -18,6 +20,7 @@ if not known[1] then floor = seq end
 local whole, found, out, gaps = 1, {}, {}, {}
 for i = 1, rooms do
   local stream, joined, from = KEYS[2 + i], tonumber(ARGV[first + 3 * i - 1]), tonumber(ARGV[first + 3 * i])
+  if is_unsure and from < base then return redis.error_reply('UNSURE it is not known yet what was lost') end
   local start, gap = math.max(after, joined), dead
   if from < base and lost > math.max(from, last) then gap = math.max(gap, base) end
   local room_last = known[i + 1] and tonumber(string.match(known[i + 1], '^%d+'))
