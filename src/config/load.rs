@@ -11,6 +11,7 @@ use super::Config;
 use super::environment::{self, Meaning};
 use super::key::Key;
 use super::problem::{Problem, Problems, Source};
+use super::relations;
 use super::rules::{self, RESERVED, Rule};
 
 /// Where a file is looked for when none is named; the first that exists is read.
@@ -230,7 +231,7 @@ impl Layers {
         let broken = self.restore_broken_values();
         let config = self.read()?;
         self.problems
-            .extend(rules::check_whole(&config, &self.given, &broken));
+            .extend(relations::check_whole(&config, &self.given, &broken));
         self.check_exposure(&config, &broken);
         Problems::none_or(self.problems)?;
         self.warnings.extend(unused(&self.given));

@@ -11,9 +11,11 @@
 
 mod doors;
 mod environment;
+mod forms;
 mod key;
 mod load;
 mod problem;
+mod relations;
 mod rules;
 mod secret;
 pub mod sections;
@@ -131,7 +133,7 @@ impl Config {
             .filter_map(Problem::key)
             .map(str::to_owned)
             .collect();
-        problems.extend(rules::check_whole(self, &given, &broken));
+        problems.extend(relations::check_whole(self, &given, &broken));
         Problems::none_or(problems)
     }
 

@@ -1,16 +1,13 @@
-//! What each key may hold, and how keys depend on each other.
+//! What each key may hold.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
-
+use super::forms::{
+    is_address, is_congestion, is_docker, is_filter, is_jwt_secret, is_name, is_networks, is_node_id,
+    is_origins, is_path, is_prefix, is_redis, is_token, is_web,
+};
 use super::key::Key;
 use super::problem::{Problem, Source};
-use super::sections::AuthMode;
-use super::{Config, Secret};
-use crate::http::Cidr;
 
 /// What one key, or one key of every event under `throttle.kinds`, may hold.
 pub(super) struct Rule {
@@ -268,7 +265,7 @@ impl Rule {
         }
     }
 
-    /// The problem with a value, if there is one. The text of a secret is not looked at: see [`check_whole`].
+    /// The problem with a value, if there is one. The text of a secret is not looked at: see [`super::relations`].
     fn check(&self, key: &Key, value: &toml::Value, from: Option<&Source>) -> Option<Problem> {
         let fine = match (&self.allowed, value) {
             (Number(least, most), toml::Value::Integer(number)) => {
@@ -323,261 +320,9 @@ pub(super) fn check_values(table: &toml::Table, given: &BTreeMap<String, Source>
     Key::leaves(table).into_iter().filter_map(check).collect()
 }
 
-/// Checks what can only be seen on the whole: secrets, names of events, and values that have to go together.
-/// What concerns a key of `broken` is left out, since that value is not the one that was meant.
-pub(super) fn check_whole(
-    config: &Config,
-    given: &BTreeMap<String, Source>,
-    broken: &BTreeSet<String>,
-) -> Vec<Problem> {
-    let mut problems = check_secrets(config, given);
-    let names = config.throttle.kinds.keys().filter(|name| !is_event_name(name));
-    problems.extend(names.map(|name| {
-        let rule = "names no event: 1 to 200 characters, no spaces or control characters".to_owned();
-        let key = Key::parse("throttle.kinds").child(name).to_string();
-        let under = |(given, _): &(&String, &Source)| {
-            given.strip_prefix(&key).is_some_and(|rest| rest.starts_with('.'))
-        };
-        let from = given.iter().find(under).map(|(_, source)| source.clone());
-        Problem::Relation {
-            key,
-            value: "{ ... }".to_owned(),
-            from,
-            rule,
-        }
-    }));
-    problems.extend(check_sizes(config, given, broken));
-    problems.extend(check_pair(config, given, broken));
-    problems.extend(check_compat(config, given, broken));
-    problems.extend(check_auth(config, given));
-    problems
-}
-
-/// A certificate is of no use without its key, nor a key without its certificate.
-fn check_pair(
-    config: &Config,
-    given: &BTreeMap<String, Source>,
-    broken: &BTreeSet<String>,
-) -> Option<Problem> {
-    let (cert, key) = ("tls.cert_file", "tls.key_file");
-    let (set, other, path) = match (&config.tls.cert_file, &config.tls.key_file) {
-        (Some(path), None) => (cert, key, path),
-        (None, Some(path)) => (key, cert, path),
-        _ => return None,
-    };
-    (!broken.contains(other)).then(|| Problem::Relation {
-        key: set.to_owned(),
-        value: format!("{path:?}"),
-        from: given.get(set).cloned(),
-        rule: format!("needs `{other}` too: a certificate and its key go together"),
-    })
-}
-
-/// JavaScript servers are met on Redis.
-fn check_compat(
-    config: &Config,
-    given: &BTreeMap<String, Source>,
-    broken: &BTreeSet<String>,
-) -> Option<Problem> {
-    let (key, needs) = ("bus.socketio_compat", "redis.url");
-    let alone = config.bus.socketio_compat && config.redis.url.is_none() && !broken.contains(needs);
-    alone.then(|| Problem::Relation {
-        key: key.to_owned(),
-        value: "true".to_owned(),
-        from: given.get(key).cloned(),
-        rule: format!("needs `{needs}` too: JavaScript servers are met on Redis"),
-    })
-}
-
-fn check_secrets(config: &Config, given: &BTreeMap<String, Source>) -> Vec<Problem> {
-    let secrets: [(&str, &Option<Secret>); 4] = [
-        ("auth.jwt_secret", &config.auth.jwt_secret),
-        ("redis.url", &config.redis.url),
-        ("openai.api_key", &config.openai.api_key),
-        ("pinecone.api_key", &config.pinecone.api_key),
-    ];
-    let check = |(name, secret): (&str, &Option<Secret>)| {
-        let key = Key::parse(name);
-        let rule = Rule::of(&key)?;
-        let Allowed::Secret(check, _) = &rule.allowed else {
-            return None;
-        };
-        let fine = secret.as_ref().is_none_or(|secret| check(secret.expose()));
-        (!fine).then(|| rule.problem(&key, "***".to_owned(), given.get(name)))
-    };
-    secrets.into_iter().filter_map(check).collect()
-}
-
-/// A size that has to fit into a part of another one.
-struct Fit {
-    key: &'static str,
-    value: usize,
-    /// 1: all of it, 2: half of it, 4: a quarter of it.
-    part: usize,
-    of: (&'static str, usize),
-}
-
-const fn fits_into(part: usize, of: (&'static str, usize), key: &'static str, value: usize) -> Fit {
-    Fit { key, value, part, of }
-}
-
-/// Sizes of which one has to hold the other.
-fn sizes(config: &Config) -> [Fit; 6] {
-    let (rooms, limits) = (&config.rooms, &config.limits);
-    let outbox = ("rooms.outbox_bytes", rooms.outbox_bytes);
-    let history = ("rooms.history_bytes", rooms.history_bytes);
-    let message = ("limits.message_bytes", limits.message_bytes);
-    // 0 is no limit.
-    let memory = Some(limits.memory_bytes).filter(|bytes| *bytes > 0);
-    let memory = ("limits.memory_bytes", memory.unwrap_or(usize::MAX));
-    let wait_bytes = config.throttle.wait_bytes;
-    [
-        fits_into(4, outbox, "limits.event_bytes", limits.event_bytes),
-        fits_into(1, history, "limits.event_bytes", limits.event_bytes),
-        // What waits may go out as one event, which holds each text twice, and the ids.
-        fits_into(4, outbox, "throttle.wait_bytes", wait_bytes),
-        fits_into(1, message, "limits.frame_bytes", limits.frame_bytes),
-        // Full histories leave the node open, with room for what waits; and one client does not fill it.
-        fits_into(2, memory, history.0, history.1),
-        fits_into(4, memory, outbox.0, outbox.1),
-    ]
-}
-
-fn check_sizes(config: &Config, given: &BTreeMap<String, Source>, broken: &BTreeSet<String>) -> Vec<Problem> {
-    let check = |Fit {
-                     key,
-                     value,
-                     part,
-                     of: (other, holds),
-                 }: Fit| {
-        let most = holds / part;
-        if value <= most || broken.contains(key) || broken.contains(other) {
-            return None;
-        }
-        let origin = given
-            .get(other)
-            .map_or_else(String::new, |source| format!(" ({source})"));
-        let part = match part {
-            1 => "",
-            2 => "half of ",
-            _ => "a quarter of ",
-        };
-        let rule = format!("must be at most {most}: {part}`{other}` = {holds}{origin}");
-        Some(Problem::Relation {
-            key: key.to_owned(),
-            value: value.to_string(),
-            from: given.get(key).cloned(),
-            rule,
-        })
-    };
-    sizes(config).into_iter().filter_map(check).collect()
-}
-
-/// A node that asks for tokens has to know some.
-fn check_auth(config: &Config, given: &BTreeMap<String, Source>) -> Option<Problem> {
-    let auth = &config.auth;
-    let files = [&auth.jwt_public_key_file, &auth.jwks_file, &auth.keys_file];
-    let knows_some = auth.jwt_secret.is_some() || files.into_iter().any(Option::is_some);
-    (auth.mode == AuthMode::Token && !knows_some).then(|| Problem::Relation {
-        key: "auth.mode".to_owned(),
-        value: "\"token\"".to_owned(),
-        from: given.get("auth.mode").cloned(),
-        rule: "needs something to know tokens by: one or more of `auth.jwt_secret`, `auth.jwt_public_key_file`, \
-               `auth.jwks_file`, `auth.keys_file`"
-            .to_owned(),
-    })
-}
-
 fn shorten(text: &str) -> String {
     match text.char_indices().nth(100) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.to_owned(),
     }
-}
-
-fn is_address(text: &str) -> bool {
-    text.parse::<SocketAddr>().is_ok()
-}
-
-fn is_node_id(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
-    (1..=64).contains(&text.len()) && text.chars().all(plain)
-}
-
-/// The kernel's names have at most 15 characters (`TCP_CA_NAME_MAX` counts the end).
-fn is_congestion(text: &str) -> bool {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-    (1..=15).contains(&text.len()) && text.chars().all(plain)
-}
-
-fn is_event_name(text: &str) -> bool {
-    (1..=200).contains(&text.chars().count()) && !text.chars().any(|c| c.is_control() || c.is_whitespace())
-}
-
-/// A bare word that is no level would be taken for the name of a module, and silence everything else.
-fn is_filter(text: &str) -> bool {
-    let sensible =
-        |directive: &str| directive.contains(['=', '[']) || directive.parse::<LevelFilter>().is_ok();
-    !text.is_empty()
-        && text.split(',').all(|directive| sensible(directive.trim()))
-        && EnvFilter::try_new(text).is_ok()
-}
-
-fn is_redis(text: &str) -> bool {
-    let schemes = ["redis://", "rediss://", "unix://", "redis+unix://"];
-    let is_one = schemes.iter().any(|scheme| text.starts_with(scheme)) && reqwest::Url::parse(text).is_ok();
-    is_one
-        || ["redis+sentinel://", "redis+cluster://"]
-            .iter()
-            .any(|scheme| text.starts_with(scheme))
-}
-
-fn is_path(text: &str) -> bool {
-    !text.is_empty() && !text.contains('\0')
-}
-
-fn is_prefix(text: &str) -> bool {
-    text.len() <= 64
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "_.:-".contains(c))
-}
-
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic())
-}
-
-fn is_name(text: &str) -> bool {
-    (1..=4_096).contains(&text.len()) && !text.contains(char::is_control)
-}
-
-/// The hash of HS256 has 32 bytes: a shorter secret would be the weakest part (RFC 7518, section 3.2).
-fn is_jwt_secret(text: &str) -> bool {
-    text.len() >= 32
-}
-
-fn is_web(text: &str) -> bool {
-    let plain = |url: &reqwest::Url| url.username().is_empty() && url.password().is_none();
-    reqwest::Url::parse(text)
-        .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host() && plain(&url))
-}
-
-fn is_origins(text: &str) -> bool {
-    let is_origin = |word: &str| {
-        let bare = reqwest::Url::parse(word).is_ok_and(|url| {
-            matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none()
-        });
-        matches!(word, "*" | "loopback") || bare
-    };
-    text.split(',').all(|word| is_origin(word.trim()))
-}
-
-fn is_networks(text: &str) -> bool {
-    text.is_empty() || text.split(',').all(|word| Cidr::parse(word.trim()).is_some())
-}
-
-fn is_docker(text: &str) -> bool {
-    let schemes = ["unix", "tcp", "http", "https", "npipe", "ssh", "fd"];
-    text.split_once("://")
-        .is_some_and(|(scheme, rest)| schemes.contains(&scheme) && !rest.is_empty())
 }

@@ -32,6 +32,14 @@ impl Http {
         Self::by(format!("http://{address}"), Client::builder(), [])
     }
 
+    /// The sum of a metric's rows, without what is behind the point.
+    pub async fn metric(&self, name: &str) -> u64 {
+        let text = self.get("/metrics").await.text;
+        let rows = text.lines().filter(|line| line.starts_with(name));
+        rows.map(|row| row.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
+            .sum()
+    }
+
     /// A client that keeps no connection: what the node has open is what was left open. It shows this token.
     pub fn without_keep_alive(address: SocketAddr, token: Option<&str>) -> Self {
         let show = |token: &str| (AUTHORIZATION, format!("Bearer {token}").parse().unwrap());

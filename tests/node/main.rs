@@ -12,6 +12,7 @@ mod kit;
 mod auth;
 mod echo;
 mod faults;
+mod floods;
 mod hostile;
 mod http;
 mod library;

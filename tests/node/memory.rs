@@ -7,7 +7,7 @@ use tokio_tungstenite::tungstenite::Error;
 
 use crate::kit::http::Answer;
 use crate::kit::raw::text;
-use crate::kit::{Http, Polling, Raw, Sio, TestNode, Ws, eventually, numbers};
+use crate::kit::{Polling, Raw, Sio, TestNode, Ws, eventually, numbers};
 
 const KIB: usize = 1 << 10;
 const LIMIT: usize = 8 << 20;
@@ -31,13 +31,6 @@ async fn stalled(node: &TestNode, room: &str) -> Raw {
     raw.send(&text(&join)).await;
     assert_eq!(raw.json().await["type"], "joined");
     raw
-}
-
-async fn metric(http: &Http, name: &str) -> u64 {
-    let text = http.get("/metrics").await.text;
-    let rows = text.lines().filter(|line| line.starts_with(name));
-    rows.map(|row| row.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
 }
 
 async fn publish(node: &TestNode, room: &str, number: usize, bytes: usize) -> Answer {
@@ -139,9 +132,9 @@ async fn is_closed_to_newcomers(node: &TestNode) {
     let memory = ready["dependencies"].as_array().unwrap().iter();
     let memory: Vec<&Value> = memory.filter(|row| row["name"] == "memory").collect();
     assert_eq!(memory[0]["state"], "degraded", "{ready}");
-    assert_eq!(metric(&node.http, "greenroom_memory_full").await, 1);
-    assert!(metric(&node.http, "greenroom_memory_bytes").await > LIMIT as u64 / 10 * 9);
-    assert!(metric(&node.http, "greenroom_refused_total").await >= 7);
+    assert_eq!(node.http.metric("greenroom_memory_full").await, 1);
+    assert!(node.http.metric("greenroom_memory_bytes").await > LIMIT as u64 / 10 * 9);
+    assert!(node.http.metric("greenroom_refused_total").await >= 7);
 }
 
 async fn opens_again(node: &TestNode) {
@@ -149,7 +142,7 @@ async fn opens_again(node: &TestNode) {
         publish(node, "elsewhere", 0, 1).await.status == 202
     })
     .await;
-    assert_eq!(metric(&node.http, "greenroom_memory_full").await, 0);
+    assert_eq!(node.http.metric("greenroom_memory_full").await, 0);
     assert_eq!(node.http.get("/readyz").await.ok()["status"], "ready");
 }
 
@@ -197,11 +190,11 @@ async fn a_crowd_that_is_behind_in_one_room_does_not_fill_a_node() {
         number += 1;
     }
     eventually("all of it to be weighed", || async {
-        let shards = metric(&node.http, "greenroom_waiting_bytes").await;
+        let shards = node.http.metric("greenroom_waiting_bytes").await;
         (512 << 10..LIMIT as u64 / 2).contains(&shards)
     })
     .await;
-    assert_eq!(metric(&node.http, "greenroom_memory_full").await, 0);
+    assert_eq!(node.http.metric("greenroom_memory_full").await, 0);
     node.publish("lobby", "note", 1).await;
 }
 

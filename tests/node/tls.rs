@@ -74,13 +74,6 @@ async fn certificate(node: &TestNode) -> Value {
     found.unwrap()
 }
 
-async fn metric(node: &TestNode, name: &str) -> u64 {
-    let text = node.http.get("/metrics").await.text;
-    let rows = text.lines().filter(|line| line.starts_with(name));
-    rows.map(|row| row.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64)
-        .sum()
-}
-
 #[tokio::test]
 async fn every_surface_works_by_tls() {
     let authority = Authority::new();
@@ -111,7 +104,7 @@ async fn every_surface_works_by_tls() {
     }
     assert_eq!(certificate(&node).await["state"], "up");
     assert_eq!(
-        metric(&node, "greenroom_tls_certificate_end_seconds").await,
+        node.http.metric("greenroom_tls_certificate_end_seconds").await,
         4_102_444_800
     );
 }
@@ -194,7 +187,7 @@ async fn a_client_that_stops_reading_is_cut_off_and_the_others_notice_nothing() 
         sent += 1;
         assert!(sent < 1_000, "it is served still");
     }
-    assert_eq!(metric(&node, "greenroom_slow_clients_total").await, 1);
+    assert_eq!(node.http.metric("greenroom_slow_clients_total").await, 1);
 }
 
 #[tokio::test]
@@ -234,7 +227,7 @@ async fn a_handshake_has_a_time_limit_and_disturbs_nobody() {
     join(&mut websocket(authority.connect(node.address).await).await).await;
     assert_eq!(silent.read_to_the_end().await, b"");
     assert_eq!(halting.read_to_the_end().await, b"");
-    assert_eq!(metric(&node, "greenroom_tls_failures_total").await, 2);
+    assert_eq!(node.http.metric("greenroom_tls_failures_total").await, 2);
 }
 
 #[tokio::test]
@@ -246,7 +239,7 @@ async fn plaintext_on_the_port_is_told_so_and_ended() {
     let answer = String::from_utf8(plain.read_to_the_end().await).unwrap();
     assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
     assert!(answer.contains("use https or wss"), "{answer}");
-    assert_eq!(metric(&node, "greenroom_tls_failures_total").await, 1);
+    assert_eq!(node.http.metric("greenroom_tls_failures_total").await, 1);
 }
 
 #[tokio::test]
@@ -285,7 +278,7 @@ async fn a_new_certificate_is_taken_over_and_a_broken_one_is_not() {
     assert!(row["means"].as_str().unwrap().contains("tls.cert_file"), "{row}");
     assert_eq!(node.http.get("/readyz").await.ok()["status"], "degraded");
     assert_eq!(shown().await, second, "what was served is served still");
-    assert!(metric(&node, "greenroom_tls_reload_failures_total").await >= 1);
+    assert!(node.http.metric("greenroom_tls_reload_failures_total").await >= 1);
     // One that has ended already would be worse than what there is.
     authority.renew(2_001);
     eventually("the ended one to be noticed", || async {

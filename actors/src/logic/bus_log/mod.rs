@@ -1,10 +1,14 @@
 //! The embedded bus's memory: the one sequence, each room's bounded history, and who published which id.
 
+mod pages;
+mod reading;
+
 use super::{
     event::{Draft, Event, EventId, Origin, Place, Receipt},
     position::Life,
     room_name::RoomName,
 };
+pub use pages::{Gap, Page, Query};
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
@@ -49,68 +53,6 @@ pub enum Published {
     Repeated(Receipt),
     /// The id was used before with other content.
     IdReused,
-}
-
-/// What somebody wants from the history: everything after a point, of several rooms, in sequence order.
-#[derive(Clone, Debug, Default)]
-pub struct Query {
-    /// The rooms, each with the sequence up to which its events are not wanted (where the reader joined it).
-    pub rooms: Vec<(RoomName, u64)>,
-    /// Only events after this sequence.
-    pub after: u64,
-    /// The point from which on nothing may be missing for the page to be whole.
-    pub whole_from: u64,
-    /// Rooms of which the reader knows that something is missing, up to these: of them nothing may be missing after that.
-    pub gaps: Vec<Gap>,
-    /// Single events at or before `whole_from` that must be there for the page to be whole.
-    pub must: Vec<u64>,
-    /// Most events in a page.
-    pub events_max: usize,
-    /// Most bytes (payloads) in a page; one event always fits.
-    pub bytes_max: usize,
-}
-
-/// Of a room something is missing up to a sequence.
-pub type Gap = (RoomName, u64);
-
-impl Query {
-    /// Each room with the point from which on nothing of it may be missing.
-    pub fn whole_from(&self) -> impl Iterator<Item = (&RoomName, u64)> {
-        let known = |room: &RoomName| self.gaps.iter().find(|(gap, _)| gap == room);
-        self.rooms.iter().map(move |(room, joined_at)| {
-            let from = self.whole_from.max(*joined_at);
-            (room, known(room).map_or(from, |(_, upto)| from.max(*upto)))
-        })
-    }
-}
-
-/// A part of the history.
-#[derive(Debug, Default)]
-pub struct Page {
-    /// The events, by sequence, each once.
-    pub events: Vec<Arc<Event>>,
-    /// Everything of these rooms up to here has been given: the head of the bus if `more` is false.
-    pub upto: u64,
-    /// The last sequence of the bus when this was read.
-    pub head: u64,
-    /// Whether there is more after `upto`.
-    pub more: bool,
-    /// Whether nothing that was asked for has been lost.
-    pub whole: bool,
-    /// Rooms of which something has been lost that was asked for.
-    pub gaps: Vec<Gap>,
-}
-
-/// What reading a page costs beside its payloads, as if it were bytes: to begin with, and to look at each room.
-const PAGE_COSTS: usize = 4 << 10;
-const ROOM_COSTS: usize = 1 << 10;
-
-impl Page {
-    /// What it has cost to read it from so many rooms, bytes: so that who reads nothing again and again pays too.
-    pub fn cost(&self, rooms: usize) -> usize {
-        let payloads = self.events.iter().map(|event| event.payload.json().len());
-        PAGE_COSTS + rooms * ROOM_COSTS + payloads.sum::<usize>()
-    }
 }
 
 #[derive(Clone, Default)]
@@ -418,101 +360,7 @@ impl BusLog {
             self.forgotten = self.forgotten.max(log.last_seq);
         }
     }
-
-    /// Reads a part of the history. Reading counts as use.
-    pub fn read(&mut self, query: &Query, now: i64) -> Page {
-        self.tend(now);
-        let rooms: Vec<_> = query
-            .rooms
-            .iter()
-            .filter(|(room, _)| self.rooms.contains_key(room))
-            .cloned()
-            .collect();
-        for (room, _) in &rooms {
-            self.touch(room);
-            if let Some(log) = self.rooms.get_mut(room) {
-                log.kept.make_contiguous();
-            }
-        }
-        let gaps = self.gaps(query);
-        let mut page = Page {
-            whole: gaps.is_empty() && self.has_all(query),
-            gaps,
-            upto: self.seq,
-            head: self.seq,
-            ..Page::default()
-        };
-        let mut cursors: Vec<_> = rooms
-            .iter()
-            .map(|(room, from)| self.cursor(room, query.after.max(*from)))
-            .collect();
-        let mut bytes = 0;
-        // The next event is the lowest at any cursor; one that stands in several rooms is at several.
-        while let Some(next) = cursors
-            .iter()
-            .filter_map(|cursor| cursor.first())
-            .map(|kept| kept.event.seq)
-            .min()
-        {
-            let mut event = None;
-            for cursor in &mut cursors {
-                if cursor.first().is_some_and(|kept| kept.event.seq == next) {
-                    event = Some(cursor[0].event.clone());
-                    *cursor = &cursor[1..];
-                }
-            }
-            let Some(event) = event else { break };
-            bytes += event.payload.json().len();
-            let full = page.events.len() >= query.events_max || bytes > query.bytes_max;
-            if full && !page.events.is_empty() {
-                page.more = true;
-                page.upto = page.events[page.events.len() - 1].seq;
-                break;
-            }
-            page.events.push(event);
-        }
-        page
-    }
-
-    fn cursor(&self, room: &RoomName, after: u64) -> &[Kept] {
-        let Some(log) = self.rooms.get(room) else {
-            return &[];
-        };
-        let (old, new) = log.kept.as_slices();
-        debug_assert!(new.is_empty(), "read() makes the rings contiguous first");
-        &old[old.partition_point(|kept| kept.event.seq <= after)..]
-    }
-
-    /// Rooms of which something is not kept any more, up to what each lacks it.
-    fn gaps(&self, query: &Query) -> Vec<Gap> {
-        let lacks = |(room, from): (&RoomName, u64)| {
-            let upto = match self.rooms.get(room) {
-                None => self.forgotten,
-                Some(log) => {
-                    let kept = log.kept.as_slices().0;
-                    let first = kept.partition_point(|kept| kept.event.seq <= from);
-                    kept.get(first).map_or(log.last_seq, |next| next.prev)
-                }
-            };
-            (upto > from).then(|| (room.clone(), upto))
-        };
-        query.whole_from().filter_map(lacks).collect()
-    }
-
-    /// Whether each event that must be there is, in a room of which it is wanted.
-    fn has_all(&self, query: &Query) -> bool {
-        let is_kept = |room: &RoomName, must: u64| {
-            let kept = self.rooms.get(room).map(|log| log.kept.as_slices().0);
-            kept.is_some_and(|kept| kept.binary_search_by_key(&must, |kept| kept.event.seq).is_ok())
-        };
-        let is_there = |must: &u64| {
-            let mut rooms = query.rooms.iter();
-            rooms.any(|(room, joined_at)| joined_at < must && is_kept(room, *must))
-        };
-        query.must.iter().all(is_there)
-    }
 }
 
 #[cfg(test)]
-#[path = "bus_log_tests.rs"]
 mod tests;
