@@ -10,6 +10,7 @@ mod coming_back;
 mod faults;
 mod kinds;
 mod leaving;
+mod losing;
 mod presence;
 mod sharing;
 

@@ -154,6 +154,21 @@ impl Redis {
         let _ = fs::remove_dir_all(self.path("appendonlydir"));
     }
 
+    /// Keeps a copy of what it has written down so far, which [`Self::go_back`] gives to it.
+    pub fn keep(&self) {
+        fs::create_dir(self.path("kept")).unwrap();
+        for file in fs::read_dir(self.path("appendonlydir")).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), self.path("kept").join(file.file_name())).unwrap();
+        }
+    }
+
+    /// While it does not run: what it has written down since [`Self::keep`] is lost, as on a replica that lagged behind.
+    pub fn go_back(&self) {
+        self.forget();
+        fs::rename(self.path("kept"), self.path("appendonlydir")).unwrap();
+    }
+
     /// It takes what comes, and neither does nor says anything, until [`Self::go_on`].
     pub fn stall(&self) {
         self.signal("-STOP");

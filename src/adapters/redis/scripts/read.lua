@@ -1,8 +1,9 @@
 -- Reads a part of the history of some rooms.
 -- KEYS: meta, rooms, then a stream a room. ARGV: token, after, whole from, events a room, bytes a room, how many events must
 -- be there, each of them, then a name, where its reader joined it, and from where on it must be whole for each room.
--- An error where it is not known yet what was lost before this era (see open). Else it answers the last number, whether all that must be is there (1 or 0), and of each room whether there is more, and its
--- entries; then up to where each lacks something, or 0.
+-- An error where it is not known yet what was lost before this era (see open). Else it answers the last number, whether all
+-- that must be is there (1 or 0), and of each room whether there is more, and its entries; then up to where each lacks
+-- something, or 0.
 local function text(number) return string.format('%.0f', number) end
 local meta = redis.call('HMGET', KEYS[1], 'token', 'seq', 'floor', 'last', 'lost', 'base', 'dead', 'unheard', 'until')
 if meta[1] ~= ARGV[1] then return redis.error_reply('REPLACED another life or era') end
