@@ -66,5 +66,6 @@ fn settings(config: &Config) -> Settings {
         budget: Duration::from_millis(cache.budget_ms),
         circuit: CircuitLimits::default(),
         lives: lives(config),
+        warm_projects: cache.warm_projects,
     }
 }

@@ -24,6 +24,8 @@ pub(crate) fn encode(report: &CacheReport, encoder: &mut DescriptorEncoder<'_>) 
         "Their values, bytes",
         report.put_bytes,
     )?;
+    let help = "Entries that were loaded before anybody asked for them";
+    counter(encoder, "cache_warmed", help, report.warmed)?;
     let help = "Values that were not what they should be, and were deleted";
     counter(encoder, "cache_undecodable", help, report.undecodable)?;
     let help = "What did not have to come from Redis, bytes";

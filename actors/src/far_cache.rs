@@ -1,7 +1,7 @@
 //! The cache beyond the process, as the CacheActor needs it.
 
 use crate::{
-    logic::cache::{Key, Kind},
+    logic::cache::{Key, Kind, Name},
     ports::PortFuture,
 };
 use bytes::Bytes;
@@ -55,6 +55,9 @@ pub trait FarCache: Send + Sync + 'static {
 
     /// Forgets all that match a pattern with `*` and `?`, little by little. Answers how many there were.
     fn remove_matching(&self, pattern: String) -> FarFuture<u64>;
+
+    /// The projects of which a fingerprint was put last and is not removed, the latest first.
+    fn recent(&self, limit: usize) -> FarFuture<Vec<Name>>;
 
     /// Whether it answers.
     fn ping(&self) -> FarFuture<()>;

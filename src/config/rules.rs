@@ -206,6 +206,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("cache.near_bytes", Number(KIB, 1_024 * GIB)),
     rule("cache.value_bytes", Number(KIB, GIB)),
     rule("cache.budget_ms", Number(1, HOUR_MS)),
+    rule("cache.warm_projects", Number(0, 1_000)),
     rule(
         "sandbox.docker_host",
         Text(

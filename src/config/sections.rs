@@ -309,6 +309,8 @@ pub struct Cache {
     pub value_bytes: usize,
     /// Milliseconds that anybody waits for Redis.
     pub budget_ms: u64,
+    /// Projects that a node loads when it begins, those that were indexed last; 0: none.
+    pub warm_projects: usize,
 }
 
 impl Default for Cache {
@@ -320,6 +322,7 @@ impl Default for Cache {
             near_bytes: 64 << 20,
             value_bytes: 8 << 20,
             budget_ms: 50,
+            warm_projects: 100,
         }
     }
 }

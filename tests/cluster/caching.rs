@@ -142,6 +142,37 @@ async fn a_redis_that_came_back_empty_is_filled_again() {
 }
 
 #[tokio::test]
+async fn a_node_that_begins_loads_what_was_indexed_last() {
+    let redis = Redis::start();
+    let [one, two] = pair(&redis.url()).await;
+    put(&one, fingerprint(), "abc").await;
+    put(&one, Key::manifest(&name()), "of it").await;
+    let three = node(&redis.url()).await;
+    eventually("it to be loaded", || async {
+        report(&three).await["warmed"] == 2
+    })
+    .await;
+    assert!(get(&three, &fingerprint()).await.is_some());
+    let fingerprints = report(&three).await["kinds"][0].clone();
+    assert_eq!(fingerprints["kind"], "fingerprint");
+    assert_eq!(
+        (
+            &fingerprints["total"]["nearHits"],
+            &fingerprints["total"]["farHits"]
+        ),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(redis.cli(&["zrange", "{greenroom}:projects", "0", "-1"]), "p1");
+    let gone = two.cache.send(Invalidate::Project(name())).await.unwrap();
+    assert_eq!((gone.removed, gone.everywhere), (2, true));
+    assert_eq!(
+        redis.cli(&["exists", "{greenroom}:projects"]),
+        "0",
+        "nothing of it is left"
+    );
+}
+
+#[tokio::test]
 async fn a_full_redis_refuses_and_the_node_goes_on() {
     let redis = Redis::start();
     let [one, _] = pair(&redis.url()).await;

@@ -50,6 +50,7 @@ impl CacheActor {
                 return act.pay(far, heard, ctx);
             }
             act.unheard = 0;
+            act.warm_up(ctx);
             let each = wrap_stream(heard).map(|changed, act: &mut Self, _| act.overhear(&changed));
             ctx.spawn(each.finish().map(|(), act, ctx| {
                 act.hears = false;

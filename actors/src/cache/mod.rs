@@ -19,6 +19,7 @@ mod near;
 mod reading;
 mod report;
 mod vectors;
+mod warming;
 mod writing;
 
 pub use lending::{Computed, get_or_compute};
@@ -59,6 +60,8 @@ pub struct Settings {
     pub circuit: CircuitLimits,
     /// How long entries live.
     pub lives: Lives,
+    /// Projects that are loaded before they are asked for, those that were indexed last, at most.
+    pub warm_projects: usize,
 }
 
 /// How long entries live.
@@ -103,6 +106,7 @@ impl Default for Settings {
             budget: Duration::from_millis(50),
             circuit: CircuitLimits::default(),
             lives: Lives::default(),
+            warm_projects: 100,
         }
     }
 }
@@ -145,6 +149,7 @@ struct Counters {
     saved_bytes: u64,
     invalidated: u64,
     overheard: u64,
+    warmed: u64,
     near: Latencies,
     far: Latencies,
 }

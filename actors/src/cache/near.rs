@@ -83,6 +83,11 @@ impl Near {
         self.entries.get(key)
     }
 
+    /// Whether it is there; asking is no use.
+    pub fn has(&self, key: &Key) -> bool {
+        self.entries.contains_key(key)
+    }
+
     pub fn put(&self, key: Key, value: Bytes) {
         if key.kind.row().is_near {
             self.entries.insert(key, value);

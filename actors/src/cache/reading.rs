@@ -1,7 +1,7 @@
 //! Reading: near, then far.
 
 use super::{
-    CacheActor, Get, GetMany, Lease, Leased, Warm,
+    CacheActor, Get, GetMany, Lease, Leased,
     lending::{Answer, Waiter},
     micros,
 };
@@ -158,19 +158,5 @@ impl CacheActor {
                 None => act.hand(&key, ticket, asker),
             }
         });
-    }
-}
-
-impl Handler<Warm> for CacheActor {
-    type Result = Reply<usize>;
-
-    fn handle(&mut self, Warm { project, besides }: Warm, ctx: &mut Self::Context) -> Self::Result {
-        let mut keys = vec![Key::fingerprint(&project), Key::manifest(&project)];
-        keys.extend(besides);
-        let (answer, answered) = oneshot::channel();
-        self.read(keys, ctx, move |_, _, values, _| {
-            let _ = answer.send(values.iter().flatten().count());
-        });
-        Reply(Box::pin(answered.map(|answer| answer.unwrap_or(0))))
     }
 }

@@ -172,6 +172,8 @@ pub struct CacheReport {
     pub put_bytes: u64,
     /// Values that were too large.
     pub refused: u64,
+    /// Entries that were loaded before anybody asked for them.
+    pub warmed: u64,
     /// Entries that were invalidated by way of this node.
     pub invalidated: u64,
     /// Values that could not be read as what they should be, and were deleted.
@@ -230,6 +232,7 @@ impl CacheActor {
             put: counters.put,
             put_bytes: counters.put_bytes,
             refused: counters.refused,
+            warmed: counters.warmed,
             invalidated: counters.invalidated,
             undecodable: counters.undecodable,
             bytes_saved: counters.saved_bytes,

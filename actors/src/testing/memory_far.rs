@@ -3,7 +3,7 @@
 
 use crate::{
     far_cache::{Changed, FarCache, FarError, FarFuture, FarStanding},
-    logic::cache::Key,
+    logic::cache::{Key, Kind, Name},
 };
 use bytes::Bytes;
 use futures_util::{future::pending, stream};
@@ -219,6 +219,18 @@ impl FarCache for Door {
             let matching = names.into_iter().filter(|name| name.starts_with(&prefix));
             let keys: Vec<Key> = matching.filter_map(|name| Key::parse(&name)).collect();
             keys.iter().map(|key| server.remove(node, key)).sum()
+        })
+    }
+
+    fn recent(&self, limit: usize) -> FarFuture<Vec<Name>> {
+        self.ask(move |server| {
+            let mut found: Vec<(Instant, Name)> = Vec::new();
+            for ((text, _), (_, until)) in &server.entries {
+                let key = Key::parse(text).filter(|key| key.kind == Kind::Fingerprint);
+                found.extend(key.and_then(|key| key.project()).map(|name| (*until, name)));
+            }
+            found.sort_by_key(|(until, _)| std::cmp::Reverse(*until));
+            found.into_iter().map(|(_, name)| name).take(limit).collect()
         })
     }
 

@@ -143,3 +143,66 @@ fn what_cannot_be_read_is_a_miss_that_is_forgotten_and_counted() {
         );
     });
 }
+
+#[test]
+fn a_node_that_begins_loads_the_projects_that_were_indexed_last() {
+    on_virtual_time(async {
+        let (far, [one, _]) = pair().await;
+        for project in ["p1", "p2", "p3", "p1"] {
+            put(&one, &fingerprint(project), project).await;
+            put(&one, &Key::manifest(&name(project)), "of it").await;
+        }
+        let settings = Settings {
+            warm_projects: 2,
+            ..Settings::default()
+        };
+        let begins = CacheActor::new(settings, Some(Arc::new(far.door(2)))).start();
+        wait(100).await;
+        let (asked, begun) = (far.asked(), report(&begins).await);
+        assert_eq!((begun.warmed, begun.computations_saved), (4, 0));
+        for project in ["p1", "p3"] {
+            assert_eq!(
+                get(&begins, &fingerprint(project)).await.as_deref(),
+                Some(project)
+            );
+        }
+        // The report has asked once.
+        assert_eq!(far.asked(), asked + 1, "they are near");
+        assert_eq!(get(&begins, &fingerprint("p2")).await.as_deref(), Some("p2"));
+        assert_eq!(far.asked(), asked + 2);
+    });
+}
+
+#[test]
+fn a_node_that_begins_leaves_room_for_what_will_be_asked_for() {
+    on_virtual_time(async {
+        let (far, [one, _]) = pair().await;
+        let large = "x".repeat(1_000);
+        for project in 0..100 {
+            put(&one, &fingerprint(&project.to_string()), &large).await;
+        }
+        let settings = Settings {
+            near_bytes: 20_000,
+            ..Settings::default()
+        };
+        let begins = CacheActor::new(settings, Some(Arc::new(far.door(2)))).start();
+        wait(1_000).await;
+        let near = report(&begins).await.near;
+        assert!((10_000..13_000).contains(&near.bytes), "{near:?}");
+        assert_eq!(near.evicted, 0);
+    });
+}
+
+#[test]
+fn what_was_invalidated_while_it_was_loaded_is_not_near() {
+    on_virtual_time(async {
+        let (far, [one, _]) = pair().await;
+        put(&one, &fingerprint("p1"), "old").await;
+        let begins = cache(Some(Arc::new(far.door(2))));
+        // It follows, is told of the projects, and asks for the first: each takes two milliseconds.
+        wait(7).await;
+        far.meddle(&fingerprint("p1"), "new".into());
+        wait(100).await;
+        assert_eq!(get(&begins, &fingerprint("p1")).await.as_deref(), Some("new"));
+    });
+}

@@ -12,11 +12,12 @@ use deadpool_redis::Pool;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
 use greenroom_actors::cache::Lives;
 use greenroom_actors::far_cache::{Changed, FarCache, FarError, FarFuture, FarStanding};
-use greenroom_actors::logic::cache::{Key, Kind};
+use greenroom_actors::logic::cache::{Key, Kind, Name};
 use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::mpsc;
 
+use super::cache_recent;
 use super::cache_standing;
 use super::keys::Keys;
 use super::listening::resp3;
@@ -245,10 +246,11 @@ impl FarCache for RedisFar {
     }
 
     fn put(&self, entries: Vec<(Key, Bytes)>) -> FarFuture<()> {
-        let commands = entries
+        let put = entries
             .iter()
             .flat_map(|(key, value)| self.shared.put(key, value));
-        let written = self.write(commands.collect());
+        let noted = cache_recent::put(&self.shared.keys, entries.iter().map(|(key, _)| key));
+        let written = self.write(put.chain(noted).collect());
         Box::pin(async move { written.await.map(drop) })
     }
 
@@ -258,8 +260,11 @@ impl FarCache for RedisFar {
     }
 
     fn remove(&self, keys: Vec<Key>) -> FarFuture<u64> {
-        let removed = self.write(keys.iter().map(|key| self.shared.remove(key)).collect());
-        Box::pin(async move { removed.await.map(|answers| sum(&answers)) })
+        let remove = keys.iter().map(|key| self.shared.remove(key));
+        let noted = cache_recent::remove(&self.shared.keys, keys.iter());
+        let removed = self.write(remove.chain(noted).collect());
+        // What was noted is no entry.
+        Box::pin(async move { removed.await.map(|answers| sum(&answers[..keys.len()])) })
     }
 
     fn remove_matching(&self, pattern: String) -> FarFuture<u64> {
@@ -287,6 +292,11 @@ impl FarCache for RedisFar {
                 }
             }
         })
+    }
+
+    fn recent(&self, limit: usize) -> FarFuture<Vec<Name>> {
+        let asked = self.write(vec![cache_recent::read(&self.shared.keys, limit)]);
+        Box::pin(async move { asked.await.map(|answers| cache_recent::names(&answers)) })
     }
 
     fn ping(&self) -> FarFuture<()> {

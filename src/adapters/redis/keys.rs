@@ -62,6 +62,11 @@ impl Keys {
         self.key("tending")
     }
 
+    /// The projects that were indexed last.
+    pub fn projects(&self) -> String {
+        self.key("projects")
+    }
+
     /// A room's history.
     pub fn history(&self, room: &RoomName) -> String {
         self.key(&format!("history:{room}"))

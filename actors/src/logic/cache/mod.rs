@@ -240,6 +240,12 @@ impl Key {
         Some(Self::of(kind, text.to_owned()))
     }
 
+    /// The project that it belongs to, if it is of one.
+    pub fn project(&self) -> Option<Name> {
+        let (name, _) = self.text.strip_prefix("project:")?.split_once(':')?;
+        Name::parse(name).ok()
+    }
+
     /// What its name costs, bytes.
     pub fn bytes(&self) -> usize {
         self.text.len() + self.field.as_ref().map_or(0, |field| field.len())
@@ -287,6 +293,8 @@ mod tests {
             Key::execution(&[7; 32]),
         ];
         for key in keys {
+            let is_of_project = !matches!(key.kind, Kind::Embedding | Kind::Execution);
+            assert_eq!(key.project(), is_of_project.then(|| project.clone()));
             assert_eq!(Key::parse(&key.text), Some(key));
         }
         for text in ["", "project:p1", "history:room", "embedding:m"] {
