@@ -71,6 +71,8 @@ pub enum Cluster {
     Publish { seconds: u64 },
     /// Redis is killed and started again under clients.
     Restart { clients: usize, rooms: u32 },
+    /// A node is killed and started again under its clients.
+    Avalanche { clients: usize, rooms: u32 },
     /// Connections are cut, nodes and Redis killed.
     Recovery {
         clients: usize,

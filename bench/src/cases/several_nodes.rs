@@ -123,6 +123,31 @@ pub(super) const CASES: &[Case] = &[
         ],
     },
     Case {
+        name: "cluster-avalanche",
+        group: GROUP,
+        about: "2 nodes: one is killed under its 5,000 clients in 100 rooms, misses 10 events of each room, and is started \
+                again; all come back to it at once",
+        kind: Kind::Cluster(Cluster::Avalanche {
+            clients: 5_000,
+            rooms: 100,
+        }),
+        floors: &[],
+        measures: &[
+            measure(
+                "caught_up_ms",
+                "all back and caught up after it listens again, ms",
+                Target::AtMost(2_000.0),
+            ),
+            measure("again", "connections that had to be tried again", Target::Open),
+            measure(
+                "told",
+                "clients told that something is missing",
+                Target::AtMost(0.0),
+            ),
+            EXACT,
+        ],
+    },
+    Case {
         name: "cluster-recovery",
         group: GROUP,
         about: "3 nodes, 200 clients in 20 rooms, 200 events a second: 100 connections a second are cut and come back \

@@ -1,5 +1,6 @@
 //! What is done to several nodes that share a Redis.
 
+mod avalanche;
 mod feeder;
 mod recovery;
 
@@ -45,7 +46,7 @@ pub fn contenders(what: Cluster, peers: &[Peer]) -> Vec<Peer> {
         Cluster::Fanout(_) => [Some(node.named(ALONE)), of(NODE, 2)],
         Cluster::Scale(_) => [of(SINGLE, 1), of(NODE, 3)],
         Cluster::Publish { .. } => [Some(node.named(BENCHMARK)), of(NODE, 1)],
-        Cluster::Restart { .. } => [None, of(NODE, 2)],
+        Cluster::Restart { .. } | Cluster::Avalanche { .. } => [None, of(NODE, 2)],
         Cluster::Recovery { .. } => [None, of(NODE, 3)],
     };
     contenders.into_iter().flatten().collect()
@@ -67,6 +68,9 @@ pub fn run(
             Err(error) => vec![Err(anyhow!("{error:#}")), Err(error)],
         },
         Cluster::Restart { clients, rooms } => vec![restart(node, clients, rooms, cores)],
+        Cluster::Avalanche { clients, rooms } => {
+            vec![avalanche::run(node, clients, rooms, cores)]
+        }
         Cluster::Recovery {
             clients,
             rooms,
