@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::kit::{Fault, Proxy, Redis, TestNode, eventually};
-use crate::node;
+use crate::{node, node_with};
 
 fn name() -> Name {
     Name::parse("p1").unwrap()
@@ -87,6 +87,42 @@ async fn until_not_asked(node: &TestNode) {
         report(node).await["far"]["asked"] == false
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_slow_redis_is_waited_for_within_the_budget_and_beyond_it_by_nobody() {
+    let redis = Redis::start();
+    let network = Proxy::to(redis.address).await;
+    let one = node(&redis.url()).await;
+    let two = node_with(&format!("redis://{}", network.address), |config| {
+        config.cache.budget_ms = 300;
+    })
+    .await;
+    until_trusted(&one, true).await;
+    until_trusted(&two, true).await;
+    for number in 1..4 {
+        put(&one, execution(number), "done").await;
+    }
+    // So that there is a connection to read by: making one takes longer.
+    assert_eq!(get(&two, &execution(1)).await, Some("done".into()));
+    network.slow_down(Duration::from_millis(20));
+    assert_eq!(get(&two, &execution(2)).await, Some("done".into()), "in time");
+    // There and back more than the budget, and less than `redis.timeout_ms`: the node does not lose the server.
+    network.slow_down(Duration::from_millis(200));
+    let began = Instant::now();
+    until_not_asked(&two).await;
+    for number in 10..90 {
+        assert_eq!(get(&two, &execution(number)).await, None);
+    }
+    let took = began.elapsed();
+    assert!(
+        took < Duration::from_secs(3),
+        "{took:?} for three times the budget"
+    );
+    assert_eq!(get(&two, &execution(2)).await, Some("done".into()), "near");
+    network.slow_down(Duration::ZERO);
+    until_trusted(&two, true).await;
+    assert_eq!(get(&two, &execution(3)).await, Some("done".into()));
 }
 
 #[tokio::test]
