@@ -89,6 +89,34 @@ async fn until_not_asked(node: &TestNode) {
     .await;
 }
 
+/// How often a vector was found near and far.
+async fn found(node: &TestNode) -> (u64, u64) {
+    let report = report(node).await;
+    let kinds = report["kinds"].as_array().unwrap();
+    let vectors = kinds.iter().find(|kind| kind["kind"] == "embedding").unwrap();
+    let count = |of: &str| vectors["total"][of].as_u64().unwrap();
+    (count("nearHits"), count("farHits"))
+}
+
+#[tokio::test]
+async fn what_one_node_reads_is_near_there_and_stays_near_elsewhere() {
+    let redis = Redis::start();
+    let [one, two] = pair(&redis.url()).await;
+    let vector = Key::embedding(&name(), &[1; 32]);
+    put(&one, vector.clone(), "vector").await;
+    assert_eq!(get(&two, &vector).await, Some("vector".into()));
+    // What a node hears later it hears behind whatever reading has had Redis tell.
+    for (from, to, heard) in [(&one, &two, 2), (&two, &one, 1)] {
+        put(from, fingerprint(), "abc").await;
+        eventually("the other node to hear of a change", || async {
+            report(to).await["far"]["overheard"].as_u64().unwrap() >= heard
+        })
+        .await;
+        assert_eq!(get(to, &vector).await, Some("vector".into()));
+    }
+    assert_eq!((found(&one).await, found(&two).await), ((1, 0), (1, 1)));
+}
+
 #[tokio::test]
 async fn a_slow_redis_is_waited_for_within_the_budget_and_beyond_it_by_nobody() {
     let redis = Redis::start();

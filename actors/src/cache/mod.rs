@@ -114,6 +114,10 @@ const LONG: Duration = Duration::from_secs(30);
 /// change.
 const OWED_MAX: usize = 10_000;
 
+/// Entries that the far tier is still to renew, at most, so that asking it for that delays nobody; past that one is renewed
+/// when it is used next.
+const USED_MAX: usize = 1_000;
+
 /// See the module's description.
 pub struct CacheActor {
     settings: Settings,
@@ -129,6 +133,8 @@ pub struct CacheActor {
     flights: Flights<Key, Waiter>,
     /// What the far tier is still to be told to forget.
     owed: BTreeSet<Key>,
+    /// Entries that were found far and are renewed by use: the far tier is still to be told.
+    used: Vec<Key>,
     meter: Meter,
     counters: Counters,
     began: Instant,
@@ -163,6 +169,7 @@ impl CacheActor {
             underway: Underway::default(),
             flights: Flights::default(),
             owed: BTreeSet::new(),
+            used: Vec::new(),
             meter: Meter::default(),
             counters: Counters::default(),
             began: Instant::now(),
@@ -230,7 +237,10 @@ impl Actor for CacheActor {
             self.follow(ctx);
             ctx.run_interval(
                 Duration::from_millis(self.settings.circuit.first_ms),
-                Self::try_again,
+                |act, ctx| {
+                    act.try_again(ctx);
+                    act.renew(ctx);
+                },
             );
         }
     }
