@@ -2,7 +2,7 @@
 
 use actix::{Addr, Arbiter};
 use anyhow::{Context as _, Result};
-use greenroom_actors::cache::{CacheActor, Get, GetMany, Lives};
+use greenroom_actors::cache::{CacheActor, Get, GetMany};
 use greenroom_actors::logic::cache::Key;
 use redis::aio::MultiplexedConnection;
 use std::hint::black_box;
@@ -46,6 +46,7 @@ pub async fn run(effort: Effort, cores: Cores) -> Result<Vec<Figures>> {
         }
     }
     let mut missed = not_from_far(&here).await?;
+    let not_near = not_near(&here, &Keys::of(slices - 1)).await?;
     cores.use_both()?;
     let other = Arbiter::new();
     let (start, (give, given)) = (stage.cache()?, oneshot::channel());
@@ -60,6 +61,7 @@ pub async fn run(effort: Effort, cores: Cores) -> Result<Vec<Figures>> {
     other.stop();
     let mut figures = figures(asked);
     figures.insert("missed".to_owned(), missed);
+    figures.insert("not_near".to_owned(), not_near);
     Ok(vec![self::figures(commands), figures])
 }
 
@@ -95,6 +97,17 @@ async fn not_from_far(cache: &Addr<CacheActor>) -> Result<f64> {
     Ok(not.sum::<u64>() as f64)
 }
 
+/// Entries that are not near when they are asked for again, soon.
+async fn not_near(cache: &Addr<CacheActor>, keys: &Keys) -> Result<f64> {
+    let near = async || -> Result<u64> {
+        let kinds = report(cache).await?.kinds.into_iter();
+        Ok(kinds.map(|kind| kind.total.near_hits).sum())
+    };
+    let before = near().await?;
+    one_by_one(cache, &keys.singles).await?;
+    Ok((SINGLES - (near().await? - before)) as f64)
+}
+
 async fn messages(cache: &Addr<CacheActor>, keys: &Keys, slices: &mut Slices) -> Result<()> {
     let took = one_by_one(cache, &keys.singles).await?;
     slices.entry("get_us").or_default().push(took);
@@ -120,22 +133,17 @@ async fn one_by_one(cache: &Addr<CacheActor>, keys: &[Key]) -> Result<f64> {
     Ok(median(times).unwrap_or_default())
 }
 
-/// GET and MGET, which is what the cache is held against; and GETEX, by which it reads, since that keeps what is used.
+/// GET and MGET: that keep nothing alive, and have nobody told.
 async fn bare_commands(bare: &mut MultiplexedConnection, keys: &Keys, slices: &mut Slices) -> Result<()> {
-    let life_ms = Lives::default().long.as_millis() as u64;
-    let (mut get, mut getex) = (Vec::new(), Vec::new());
+    let mut times = Vec::new();
     for key in &keys.singles {
         let name = name(key);
         let began = Instant::now();
         black_box(redis::cmd("GET").arg(&name).query_async::<Vec<u8>>(bare).await?);
-        let between = Instant::now();
-        let mut cmd = redis::cmd("GETEX");
-        cmd.arg(&name).arg("PX").arg(life_ms);
-        black_box(cmd.query_async::<Vec<u8>>(bare).await?);
-        get.push(micros(between - began));
-        getex.push(micros(between.elapsed()));
+        times.push(micros(began.elapsed()));
     }
-    let (mut mget, mut pipelined) = (Vec::new(), Vec::new());
+    slices.entry("get_us").or_default().extend(median(times));
+    let mut times = Vec::new();
     for batch in &keys.batches {
         let names: Vec<String> = batch.iter().map(name).collect();
         let began = Instant::now();
@@ -145,23 +153,8 @@ async fn bare_commands(bare: &mut MultiplexedConnection, keys: &Keys, slices: &m
                 .query_async::<Vec<Vec<u8>>>(bare)
                 .await?,
         );
-        let between = Instant::now();
-        let mut pipeline = redis::pipe();
-        for name in &names {
-            pipeline.cmd("GETEX").arg(name).arg("PX").arg(life_ms);
-        }
-        black_box(pipeline.query_async::<Vec<Vec<u8>>>(bare).await?);
-        mget.push(micros(between - began));
-        pipelined.push(micros(between.elapsed()));
+        times.push(micros(began.elapsed()));
     }
-    let figures = [
-        ("get_us", get),
-        ("getex_us", getex),
-        ("get_many_us", mget),
-        ("getex_many_us", pipelined),
-    ];
-    for (key, times) in figures {
-        slices.entry(key).or_default().extend(median(times));
-    }
+    slices.entry("get_many_us").or_default().extend(median(times));
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) const CASES: &[Case] = &[
         group: GROUP,
         about: "vectors of 261 bytes that are in Redis and not near, each asked for once, one after the other, and in \
                 batches of 100; beside a bare GET and a bare MGET of the same on such a connection, which take turns with \
-                the cache. The cache reads by GETEX, since what is used lives as long again: bare GETEX stands below",
+                the cache",
         kind: Kind::Cache(Cache::Far),
         floors: &[],
         measures: &[
@@ -39,11 +39,14 @@ pub(super) const CASES: &[Case] = &[
                 Target::TimesPeer(1.5, BARE),
             ),
             measure("get_across_us", "Get from another thread, p50, us", Target::Open),
-            measure("getex_us", "bare GETEX, p50, us", Target::Open),
-            measure("getex_many_us", "100 bare GETEX in one go, p50, us", Target::Open),
             measure(
                 "missed",
                 "entries that did not come from Redis",
+                Target::AtMost(0.0),
+            ),
+            measure(
+                "not_near",
+                "of 1,000 that were read a moment ago, not near",
                 Target::AtMost(0.0),
             ),
         ],
