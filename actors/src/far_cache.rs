@@ -41,13 +41,13 @@ pub struct FarStanding {
 
 /// The far tier. Nothing here waits for longer than its adapter lets it; the actor has a limit of its own.
 pub trait FarCache: Send + Sync + 'static {
-    /// These entries, in this order, in one round trip. Those of a kind that is renewed by use live as long again.
+    /// These entries, in this order, in one round trip.
     fn get(&self, keys: Vec<Key>) -> FarFuture<Vec<Option<Bytes>>>;
 
     /// Keeps these, in one round trip, each for as long as its kind lives. Who follows is not told of what he puts himself.
     fn put(&self, entries: Vec<(Key, Bytes)>) -> FarFuture<()>;
 
-    /// Has these live as long again.
+    /// Has these live as long again, unless most of their life is still before them.
     fn touch(&self, keys: Vec<Key>) -> FarFuture<()>;
 
     /// Forgets these. Answers how many there were.

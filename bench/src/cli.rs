@@ -74,6 +74,9 @@ struct Run {
     /// What the soak does at random is chosen from this
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     soak_seed: u64,
+    /// The git repository whose history is replayed to the cache, with all its commits
+    #[arg(long, value_name = "PATH", default_value = ".")]
+    repository: PathBuf,
     /// The node's binary; without it and --url only the floor is measured
     #[arg(long, value_name = "PATH", conflicts_with = "url")]
     node: Option<PathBuf>,
@@ -155,6 +158,7 @@ impl Run {
             peers: self.peers()?,
             runs: self.runs,
             effort,
+            repository: self.repository.clone(),
         })
     }
 

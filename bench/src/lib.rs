@@ -2,9 +2,10 @@
 //!
 //! Below the command line: `run` takes the peers in turn, `scenario` does to a server what the case in `cases` says,
 //! by a `generator` of real sockets (`client`, `http`) whose `ledger` accounts for every delivery. `floor` is the
-//! server that everything is compared with, `cluster` does it to several nodes that share a `redis`, `inside` measures the actors without one, `soak` has a crowd of its own,
+//! server that everything is compared with, `cluster` does it to several nodes that share a `redis`, `inside` measures the actors without one, `cache` the cache on one, `soak` has a crowd of its own,
 //! `process` reads what a server uses, `report` tells it.
 
+mod cache;
 mod cases;
 pub mod cli;
 mod client;

@@ -20,6 +20,8 @@ pub const COALESCING: &str = "coalescing floor";
 pub const ALONE: &str = "one node";
 /// The name of a single node on Redis beside several.
 pub const SINGLE: &str = "one node on Redis";
+/// The name of bare commands to Redis, beside what the cache makes of them.
+pub const BARE: &str = "bare Redis";
 /// The name of Redis's own benchmark.
 pub const BENCHMARK: &str = "redis-benchmark";
 /// The name of the node; peers whose name begins with it are held against the targets.

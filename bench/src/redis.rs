@@ -23,12 +23,23 @@ pub struct Redis {
     port: u16,
     folder: PathBuf,
     cores: Cores,
+    /// Whether it writes down what it is told.
+    writes: bool,
     child: Option<Child>,
 }
 
 impl Redis {
     /// One that writes down what it is told.
     pub fn start(cores: Cores) -> Result<Self> {
+        Self::that_writes(true, cores)
+    }
+
+    /// One that has what it is told in memory only.
+    pub fn in_memory(cores: Cores) -> Result<Self> {
+        Self::that_writes(false, cores)
+    }
+
+    fn that_writes(writes: bool, cores: Cores) -> Result<Self> {
         let port = free_port()?;
         let folder =
             std::env::temp_dir().join(format!("greenroom-bench-redis-{}-{port}", std::process::id()));
@@ -37,6 +48,7 @@ impl Redis {
             port,
             folder,
             cores,
+            writes,
             child: None,
         };
         redis.begin()?;
@@ -55,7 +67,7 @@ impl Redis {
                 "--save",
                 "",
             ])
-            .args(["--appendonly", "yes", "--dir"])
+            .args(["--appendonly", if self.writes { "yes" } else { "no" }, "--dir"])
             .arg(&self.folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null());
@@ -89,6 +101,13 @@ impl Redis {
     /// User and system time used so far by this life of it, in nanoseconds.
     pub fn cpu_ns(&self) -> Option<u64> {
         cpu_ns_of(Pid::from_raw(i32::try_from(self.child.as_ref()?.id()).ok()?))
+    }
+
+    /// What its data takes, bytes: all that it uses but for the buffers of its clients.
+    pub fn held_bytes(&self) -> Result<f64> {
+        let info = self.ask(&["INFO", "memory"])?;
+        let used = number(&info, "used_memory").context("no used_memory")?;
+        Ok(used - number(&info, "mem_clients_normal").context("no mem_clients_normal")?)
     }
 
     /// How often each command was carried out, those of scripts among them.
@@ -185,6 +204,12 @@ impl Drop for Redis {
     }
 }
 
+/// A figure of what INFO says.
+fn number(info: &str, name: &str) -> Option<f64> {
+    let row = |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.trim().parse().ok();
+    info.lines().find_map(row)
+}
+
 /// The words of a command as MONITOR shows it.
 fn unquoted(shown: &str) -> Vec<String> {
     let (mut words, mut characters) = (Vec::new(), shown.chars());
@@ -212,7 +237,17 @@ fn unquoted(shown: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::unquoted;
+    use super::{number, unquoted};
+
+    #[test]
+    fn a_figure_is_read_from_what_info_says() {
+        let info = "# Memory\r\nused_memory:1234\r\nused_memory_human:1.2K\r\n";
+        assert_eq!(number(info, "used_memory"), Some(1_234.0));
+        assert_eq!(
+            (number(info, "used"), number(info, "used_memory_human")),
+            (None, None)
+        );
+    }
 
     #[test]
     fn a_command_is_read_as_monitor_shows_it() {

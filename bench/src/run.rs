@@ -3,9 +3,10 @@
 use anyhow::{Context, Result, anyhow, ensure};
 use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::cache;
 use crate::cases::{Case, Cluster, Effort, Kind, Scale};
 use crate::cluster;
 use crate::figures::Figures;
@@ -31,6 +32,8 @@ pub struct Plan {
     pub peers: Vec<Peer>,
     pub runs: usize,
     pub effort: Effort,
+    /// The folder of the git repository whose history the cache is given.
+    pub repository: PathBuf,
 }
 
 /// Carries a plan out, saving after every case. Fails at the end if anything failed on the way.
@@ -79,6 +82,7 @@ fn take_turns(case: &Case, plan: &Plan, cores: Cores) -> Vec<PeerResult> {
         let outcomes: Vec<Result<Figures>> = match case.kind {
             Kind::Load(scale) => side_by_side(scale, &peers, plan.effort, cores),
             Kind::Inside(what) => vec![inside::run(what, plan.effort, cores)],
+            Kind::Cache(what) => cache::run(what, plan.effort, &plan.repository, cores),
             Kind::Cluster(Cluster::Fanout(scale) | Cluster::Scale(scale)) => {
                 side_by_side(scale, &peers, plan.effort, cores)
             }
@@ -143,6 +147,9 @@ fn one_by_one(kind: Kind, peer: &Peer, effort: Effort, cores: Cores) -> Result<F
 fn contenders(case: &Case, peers: &[Peer]) -> Vec<Peer> {
     if matches!(case.kind, Kind::Inside(_)) {
         return vec![Peer::inside()];
+    }
+    if let Kind::Cache(what) = case.kind {
+        return cache::contenders(what);
     }
     if let Kind::Cluster(what) = case.kind {
         return cluster::contenders(what, peers);

@@ -39,7 +39,7 @@ pub fn run(kind: Kind, server: &Server, protocol: Protocol, effort: Effort) -> R
         Kind::Idle { clients, rooms } => stage.idle(clients, rooms, protocol),
         Kind::Stalled { clients, rate } => stage.stalled(clients, rate),
         Kind::GiantFrame => stage.giant_frame(),
-        Kind::Inside(_) | Kind::Cluster(_) => bail!("has servers of its own"),
+        Kind::Inside(_) | Kind::Cache(_) | Kind::Cluster(_) => bail!("has servers of its own"),
         Kind::Resume { clients, missed } => stage.resume(clients, missed),
         Kind::Soak { clients } => soak::run(server, clients, effort.soak),
     }

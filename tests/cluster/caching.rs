@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::kit::{Fault, Proxy, Redis, TestNode, eventually};
-use crate::node;
+use crate::{node, node_with};
 
 fn name() -> Name {
     Name::parse("p1").unwrap()
@@ -87,6 +87,70 @@ async fn until_not_asked(node: &TestNode) {
         report(node).await["far"]["asked"] == false
     })
     .await;
+}
+
+/// How often a vector was found near and far.
+async fn found(node: &TestNode) -> (u64, u64) {
+    let report = report(node).await;
+    let kinds = report["kinds"].as_array().unwrap();
+    let vectors = kinds.iter().find(|kind| kind["kind"] == "embedding").unwrap();
+    let count = |of: &str| vectors["total"][of].as_u64().unwrap();
+    (count("nearHits"), count("farHits"))
+}
+
+#[tokio::test]
+async fn what_one_node_reads_is_near_there_and_stays_near_elsewhere() {
+    let redis = Redis::start();
+    let [one, two] = pair(&redis.url()).await;
+    let vector = Key::embedding(&name(), &[1; 32]);
+    put(&one, vector.clone(), "vector").await;
+    assert_eq!(get(&two, &vector).await, Some("vector".into()));
+    // What a node hears later it hears behind whatever reading has had Redis tell.
+    for (from, to, heard) in [(&one, &two, 2), (&two, &one, 1)] {
+        put(from, fingerprint(), "abc").await;
+        eventually("the other node to hear of a change", || async {
+            report(to).await["far"]["overheard"].as_u64().unwrap() >= heard
+        })
+        .await;
+        assert_eq!(get(to, &vector).await, Some("vector".into()));
+    }
+    assert_eq!((found(&one).await, found(&two).await), ((1, 0), (1, 1)));
+}
+
+#[tokio::test]
+async fn a_slow_redis_is_waited_for_within_the_budget_and_beyond_it_by_nobody() {
+    let redis = Redis::start();
+    let network = Proxy::to(redis.address).await;
+    let one = node(&redis.url()).await;
+    let two = node_with(&format!("redis://{}", network.address), |config| {
+        config.cache.budget_ms = 300;
+    })
+    .await;
+    until_trusted(&one, true).await;
+    until_trusted(&two, true).await;
+    for number in 1..4 {
+        put(&one, execution(number), "done").await;
+    }
+    // So that there is a connection to read by: making one takes longer.
+    assert_eq!(get(&two, &execution(1)).await, Some("done".into()));
+    network.slow_down(Duration::from_millis(20));
+    assert_eq!(get(&two, &execution(2)).await, Some("done".into()), "in time");
+    // There and back more than the budget, and less than `redis.timeout_ms`: the node does not lose the server.
+    network.slow_down(Duration::from_millis(200));
+    let began = Instant::now();
+    until_not_asked(&two).await;
+    for number in 10..90 {
+        assert_eq!(get(&two, &execution(number)).await, None);
+    }
+    let took = began.elapsed();
+    assert!(
+        took < Duration::from_secs(3),
+        "{took:?} for three times the budget"
+    );
+    assert_eq!(get(&two, &execution(2)).await, Some("done".into()), "near");
+    network.slow_down(Duration::ZERO);
+    until_trusted(&two, true).await;
+    assert_eq!(get(&two, &execution(3)).await, Some("done".into()));
 }
 
 #[tokio::test]

@@ -73,7 +73,7 @@ pub struct GiveUp {
     pub ticket: Ticket,
 }
 
-/// Has entries live as long again.
+/// Has entries live as long again, unless most of their life is still before them.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
 pub struct Touch(pub Vec<Key>);

@@ -39,11 +39,14 @@ use crate::{
         meter::{Latencies, Meter},
     },
 };
-use actix::{Actor, AsyncContext as _, Context, Supervised};
+use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Supervised, WrapFuture as _};
 use lending::Waiter;
 use near::{Near, Underway};
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::yield_now,
+    time::{Instant, timeout},
+};
 
 pub use crate::logic::cache::circuit::Limits as CircuitLimits;
 
@@ -118,6 +121,10 @@ const LONG: Duration = Duration::from_secs(30);
 /// change.
 const OWED_MAX: usize = 10_000;
 
+/// Entries that the far tier is still to renew, at most, so that asking it for that delays nobody; past that one is renewed
+/// when it is used next.
+const USED_MAX: usize = 1_000;
+
 /// See the module's description.
 pub struct CacheActor {
     settings: Settings,
@@ -128,11 +135,15 @@ pub struct CacheActor {
     hears: bool,
     /// How often it was tried in vain to hear it, since it was heard last.
     unheard: u32,
+    /// What is near is being stowed, when nobody waits for this actor.
+    stows: bool,
     /// Entries on their way from the far tier, or to it.
     underway: Underway,
     flights: Flights<Key, Waiter>,
     /// What the far tier is still to be told to forget.
     owed: BTreeSet<Key>,
+    /// Entries that were found far and are renewed by use: the far tier is still to be told.
+    used: Vec<Key>,
     meter: Meter,
     counters: Counters,
     began: Instant,
@@ -165,9 +176,11 @@ impl CacheActor {
             unheard: 0,
             far,
             settings,
+            stows: false,
             underway: Underway::default(),
             flights: Flights::default(),
             owed: BTreeSet::new(),
+            used: Vec::new(),
             meter: Meter::default(),
             counters: Counters::default(),
             began: Instant::now(),
@@ -181,6 +194,18 @@ impl CacheActor {
     /// The far tier, if it is asked at all.
     fn asked_far(&self) -> Option<Arc<dyn FarCache>> {
         self.far.clone().filter(|_| self.circuit.is_closed())
+    }
+
+    /// Has what has come near stowed, behind whatever waits by now.
+    fn stow_soon(&mut self, ctx: &mut Context<Self>) {
+        if self.stows || !self.near.is_landing() {
+            return;
+        }
+        self.stows = true;
+        ctx.spawn(yield_now().into_actor(self).map(|(), act, _| {
+            act.stows = false;
+            act.near.stow();
+        }));
     }
 
     /// What the far tier says, within the budget, and how long it took.
@@ -235,7 +260,10 @@ impl Actor for CacheActor {
             self.follow(ctx);
             ctx.run_interval(
                 Duration::from_millis(self.settings.circuit.first_ms),
-                Self::try_again,
+                |act, ctx| {
+                    act.try_again(ctx);
+                    act.renew(ctx);
+                },
             );
         }
     }
@@ -246,6 +274,7 @@ impl Supervised for CacheActor {
     fn restarting(&mut self, _: &mut Self::Context) {
         self.near.clear();
         self.hears = self.far.is_none();
+        self.stows = false;
         self.underway = Underway::default();
         self.flights = Flights::default();
     }

@@ -17,9 +17,14 @@ use std::{
 /// value's head.
 const ENTRY_BYTES: usize = 200;
 
+/// Entries that may be on the landing before they are stowed, whoever waits.
+const LANDING_MAX: usize = 10_000;
+
 /// Entries in the process, bounded in bytes, each for as long as its kind lives.
 pub(super) struct Near {
     entries: Cache<Key, Bytes>,
+    /// Those that have just come. Stowing one takes microseconds, for which who asked for a hundred need not wait.
+    landing: HashMap<Key, Bytes>,
     /// Entries that were put out for others, and of which the time was up.
     gone: Arc<Gone>,
 }
@@ -76,30 +81,52 @@ impl Near {
                 counter.fetch_add(1, Ordering::Relaxed);
             })
             .build();
-        Self { entries, gone }
+        Self {
+            entries,
+            landing: HashMap::new(),
+            gone,
+        }
     }
 
     pub fn get(&self, key: &Key) -> Option<Bytes> {
-        self.entries.get(key)
+        let landed = self.landing.get(key).cloned();
+        landed.or_else(|| self.entries.get(key))
     }
 
     /// Whether it is there; asking is no use.
     pub fn has(&self, key: &Key) -> bool {
-        self.entries.contains_key(key)
+        self.landing.contains_key(key) || self.entries.contains_key(key)
     }
 
-    pub fn put(&self, key: Key, value: Bytes) {
+    /// Whoever puts has it stowed soon.
+    pub fn put(&mut self, key: Key, value: Bytes) {
         if key.kind.row().is_near {
+            self.landing.insert(key, value);
+        }
+        if self.landing.len() >= LANDING_MAX {
+            self.stow();
+        }
+    }
+
+    /// Whether there is anything to be stowed.
+    pub fn is_landing(&self) -> bool {
+        !self.landing.is_empty()
+    }
+
+    pub fn stow(&mut self) {
+        for (key, value) in self.landing.drain() {
             self.entries.insert(key, value);
         }
     }
 
     /// Whether it was there.
-    pub fn remove(&self, key: &Key) -> bool {
-        self.entries.remove(key).is_some()
+    pub fn remove(&mut self, key: &Key) -> bool {
+        let landed = self.landing.remove(key).is_some();
+        self.entries.remove(key).is_some() || landed
     }
 
-    pub fn clear(&self) {
+    pub fn clear(&mut self) {
+        self.landing.clear();
         self.entries.invalidate_all();
     }
 
@@ -110,7 +137,8 @@ impl Near {
     }
 
     /// Does what the crate has left to do, so that what is told is true.
-    pub fn settle(&self) {
+    pub fn settle(&mut self) {
+        self.stow();
         self.entries.run_pending_tasks();
     }
 

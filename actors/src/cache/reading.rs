@@ -1,9 +1,9 @@
 //! Reading: near, then far.
 
 use super::{
-    CacheActor, Get, GetMany, Lease, Leased,
+    CacheActor, Get, GetMany, LONG, Lease, Leased, USED_MAX,
     lending::{Answer, Waiter},
-    micros,
+    micros, within,
 };
 use crate::{
     far_cache::FarError,
@@ -70,6 +70,7 @@ impl CacheActor {
         ctx.spawn(asked.into_actor(self).map(move |(answer, took), act, ctx| {
             act.arrived(&keys, &missing, &mut values, answer, took);
             then(act, keys, values, ctx);
+            act.stow_soon(ctx);
         }));
     }
 
@@ -89,6 +90,9 @@ impl CacheActor {
             match found.next().flatten() {
                 Some(value) => {
                     self.note(key, Found::Far);
+                    if key.kind.row().is_renewed && self.used.len() < USED_MAX {
+                        self.used.push(key.clone());
+                    }
                     if is_fresh && self.hears {
                         self.near.put(key.clone(), value.clone());
                     }
@@ -97,6 +101,17 @@ impl CacheActor {
                 None => self.note(key, Found::Missed),
             }
         }
+    }
+
+    /// Has what was used live as long again. Nobody waits for that.
+    pub(super) fn renew(&mut self, ctx: &mut Context<Self>) {
+        let Some(far) = self.asked_far().filter(|_| !self.used.is_empty()) else {
+            return;
+        };
+        let used = std::mem::take(&mut self.used);
+        let renewed = within(LONG, far.touch(used)).into_actor(self);
+        // What was not renewed is when it is used again.
+        ctx.spawn(renewed.map(|_, _, _| ()));
     }
 }
 

@@ -76,6 +76,7 @@ impl CacheActor {
                     act.near.put(key, value);
                 }
             }
+            act.stow_soon(ctx);
             then(act, is_answered.then_some(there), ctx);
         }));
     }

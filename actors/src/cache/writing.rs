@@ -27,12 +27,13 @@ impl CacheActor {
             entries
                 .into_iter()
                 .for_each(|(key, value)| self.keep_alone(key, value));
+            self.stow_soon(ctx);
             return Reply(Box::pin(ready(Ok(()))));
         };
         entries.iter().for_each(|(key, _)| self.underway.begin(key));
         let put = self.within_budget(far.put(entries.clone()));
         let (answer, answered) = oneshot::channel();
-        ctx.spawn(put.into_actor(self).map(move |(done, took), act, _| {
+        ctx.spawn(put.into_actor(self).map(move |(done, took), act, ctx| {
             let is_done = act.heed(done, took).is_some();
             for (key, value) in entries {
                 match (act.underway.end(&key), is_done) {
@@ -43,6 +44,7 @@ impl CacheActor {
             }
             // Whoever asked may be gone.
             let _ = answer.send(Ok(()));
+            act.stow_soon(ctx);
         }));
         Reply(Box::pin(
             answered.map(|answer| answer.unwrap_or(Err(CacheError::Gone))),

@@ -31,18 +31,6 @@ pub(super) const CASES: &[Case] = &[
         ],
     },
     Case {
-        name: "cache-near",
-        group: GROUP,
-        about: "vectors of 261 bytes that the cache has near, asked for one after the other, of 10,000 at random",
-        kind: Kind::Inside(Inside::NearCache),
-        floors: &[],
-        measures: &[
-            measure("same_thread_us", "same thread, us each", Target::AtMost(2.0)),
-            measure("across_us", "another thread, us each", Target::AtMost(10.0)),
-            measure("missed", "entries that were not there", Target::AtMost(0.0)),
-        ],
-    },
-    Case {
         name: "restart",
         group: GROUP,
         about: "a worker panics on the first of 65 queued messages",

@@ -2,6 +2,7 @@
 //! of the report.
 
 mod acceptance;
+mod cache;
 mod hard_clients;
 mod inside;
 mod measure;
@@ -41,6 +42,8 @@ pub enum Kind {
     GiantFrame,
     /// Actors and their messages, without a network.
     Inside(Inside),
+    /// The cache, on a Redis of its own.
+    Cache(Cache),
     /// Clients that come back and want what they missed.
     Resume { clients: usize, missed: u32 },
     /// Several nodes that share a Redis.
@@ -58,6 +61,21 @@ pub enum Inside {
     Messages,
     /// How soon a worker that panicked serves again.
     Restart,
+}
+
+/// What is asked of the cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Entries that are in Redis and not in the process.
+    Far,
+    /// Forgetting among very many entries.
+    Invalidate,
+    /// The chunks of a repository, commit by commit.
+    Replay,
+    /// What an entry takes in Redis.
+    Storage,
+    /// What commits add to Redis.
+    Growth,
 }
 
 /// What is done to several nodes.
@@ -135,6 +153,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         several_nodes::CASES,
         hard_clients::CASES,
         inside::CASES,
+        cache::CASES,
         acceptance::CASES,
     ];
     groups.into_iter().flatten()

@@ -1,14 +1,15 @@
 //! The far cache on Redis.
 //!
-//! Reading is by pooled connections. Writing is by the connection that hears what changes (client-side caching: tracking in
-//! broadcast mode on our prefixes), so that a node is not told of what it writes itself (`NOLOOP`).
+//! Reading is by pooled connections, and changes nothing: GETEX would have the server tell every node that what was read has
+//! changed. What is used is renewed behind that, and seldom. Writing is by the connection that hears what changes
+//! (client-side caching: tracking in broadcast mode on our prefixes), so that a node is not told of what it writes itself
+//! (`NOLOOP`).
 
 use std::future::ready;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use deadpool_redis::Pool;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
 use greenroom_actors::cache::Lives;
 use greenroom_actors::far_cache::{Changed, FarCache, FarError, FarFuture, FarStanding};
@@ -17,6 +18,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::mpsc;
 
+use super::cache_open::Open;
 use super::cache_recent;
 use super::cache_standing;
 use super::keys::Keys;
@@ -24,6 +26,8 @@ use super::listening::resp3;
 use super::place::Place;
 use super::{connection_config, readers};
 
+/// An entry is renewed when this part of its life has gone: of 30 days, one. Every other node hears of that as of a change.
+const RENEWED_AFTER: u64 = 30;
 /// Entries that one step of a search looks at, about.
 const STEP: usize = 500;
 /// What our keys begin with, behind the prefix of all.
@@ -42,14 +46,7 @@ struct Shared {
     open: Mutex<Option<Open>>,
 }
 
-/// What is there while the server is reached.
-#[derive(Clone)]
-struct Open {
-    readers: Pool,
-    writer: MultiplexedConnection,
-}
-
-fn error(failed: &RedisError) -> FarError {
+pub(super) fn error(failed: &RedisError) -> FarError {
     FarError(failed.to_string())
 }
 
@@ -106,20 +103,34 @@ impl Shared {
         u64::try_from(self.lives.of(key).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn get(&self, key: &Key) -> Cmd {
-        match &key.field {
+    /// The commands that read these: one, if all are keys of their own.
+    fn get(&self, keys: &[Key]) -> Vec<Cmd> {
+        if keys.len() > 1 && keys.iter().all(|key| key.field.is_none()) {
+            let mut cmd = redis::cmd("MGET");
+            cmd.arg(keys.iter().map(|key| self.name(key)).collect::<Vec<_>>());
+            return vec![cmd];
+        }
+        let one = |key: &Key| match &key.field {
             Some(field) => {
                 let mut cmd = self.command("HGET", key);
                 cmd.arg(&**field);
                 cmd
             }
-            None if key.kind.row().is_renewed => {
-                let mut cmd = self.command("GETEX", key);
-                cmd.arg("PX").arg(self.life_ms(key));
-                cmd
-            }
             None => self.command("GET", key),
-        }
+        };
+        keys.iter().map(one).collect()
+    }
+
+    /// Whether so much of an entry's life has gone that it is renewed.
+    fn is_due(&self, key: &Key, left: &Value) -> bool {
+        let life = self.life_ms(key);
+        // What is not there has less than nothing left.
+        let left = if let Value::Int(left) = left {
+            u64::try_from(*left).ok()
+        } else {
+            None
+        };
+        left.is_some_and(|left| left < life - life / RENEWED_AFTER)
     }
 
     fn put(&self, key: &Key, value: &[u8]) -> Vec<Cmd> {
@@ -166,7 +177,7 @@ impl Shared {
         }
         tracking.exec_async(&mut writer).await?;
         let readers = readers(client, self.timeout)?;
-        let open = Open { readers, writer };
+        let open = Open::new(readers, writer);
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         let all = self.keys.key("");
         let heard = unfold(pushed, |mut pushed| async move {
@@ -225,23 +236,23 @@ impl FarCache for RedisFar {
     fn get(&self, keys: Vec<Key>) -> FarFuture<Vec<Option<Bytes>>> {
         let shared = self.shared.clone();
         Box::pin(async move {
-            let readers = shared.open()?.readers;
-            let mut connection = readers
-                .get()
-                .await
-                .map_err(|failed| FarError(failed.to_string()))?;
-            let mut pipeline = Pipeline::with_capacity(keys.len());
-            for key in &keys {
-                pipeline.add_command(shared.get(key));
+            let open = shared.open()?;
+            let commands = shared.get(&keys);
+            let (mut pipeline, count) = (Pipeline::with_capacity(commands.len()), commands.len());
+            for cmd in commands {
+                pipeline.add_command(cmd);
             }
-            let asked = connection.send_packed_commands(&pipeline, 0, keys.len()).await;
-            let answers = asked.map_err(|failed| error(&failed))?;
+            let answers = open.read(&pipeline, count).await?.into_iter();
+            let each = answers.flat_map(|answer| match answer {
+                Value::Array(answers) => answers,
+                answer => vec![answer],
+            });
             // What is there, but is no such thing, is as good as nothing.
             let value = |answer| match answer {
                 Value::BulkString(value) => Some(Bytes::from(value)),
                 _ => None,
             };
-            Ok(answers.into_iter().map(value).collect())
+            Ok(each.map(value).collect())
         })
     }
 
@@ -255,8 +266,18 @@ impl FarCache for RedisFar {
     }
 
     fn touch(&self, keys: Vec<Key>) -> FarFuture<()> {
-        let touched = self.write(keys.iter().map(|key| self.shared.expire(key)).collect());
-        Box::pin(async move { touched.await.map(drop) })
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let writer = shared.open()?.writer;
+            let asked = keys.iter().map(|key| shared.command("PTTL", key));
+            let left = send(writer.clone(), asked.collect()).await?;
+            let due = keys
+                .iter()
+                .zip(&left)
+                .filter(|(key, left)| shared.is_due(key, left));
+            let renewed = due.map(|(key, _)| shared.expire(key));
+            send(writer, renewed.collect()).await.map(drop)
+        })
     }
 
     fn remove(&self, keys: Vec<Key>) -> FarFuture<u64> {
