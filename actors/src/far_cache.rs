@@ -50,6 +50,12 @@ pub trait FarCache: Send + Sync + 'static {
     /// Has these live as long again, unless most of their life is still before them.
     fn touch(&self, keys: Vec<Key>) -> FarFuture<()>;
 
+    /// Notes that these depend on something, for as long as they live.
+    fn depend(&self, keys: Vec<Key>, on: Name) -> FarFuture<()>;
+
+    /// Forgets all that depend on this, little by little. Answers how many there were.
+    fn remove_dependents(&self, on: Name) -> FarFuture<u64>;
+
     /// Forgets these. Answers how many there were.
     fn remove(&self, keys: Vec<Key>) -> FarFuture<u64>;
 

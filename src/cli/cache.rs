@@ -45,10 +45,15 @@ enum Command {
         /// The project
         project: String,
     },
-    /// Forget all entries whose keys match a pattern with * and ?
+    /// Forget all entries whose keys match a pattern with * and ?, or that depend on something
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
     Forget {
         /// The pattern, such as 'embedding:old-model:*'
-        pattern: String,
+        #[arg(group = "which")]
+        pattern: Option<String>,
+        /// What the entries were said to depend on
+        #[arg(long, group = "which")]
+        dependency: Option<String>,
     },
     /// Have a project's fingerprint and manifest in the node before they are asked for
     Warm {
@@ -77,7 +82,13 @@ pub fn execute(args: &Args) -> anyhow::Result<ExitCode> {
             post(&["projects", project, "invalidate"], json!({ "commit": commit }))?
         }
         Command::Clear { project } => client.request(Method::DELETE, &["projects", project, "cache"])?,
-        Command::Forget { pattern } => post(&["cache", "invalidate"], json!({ "pattern": pattern }))?,
+        Command::Forget {
+            pattern: Some(pattern),
+            ..
+        } => post(&["cache", "invalidate"], json!({ "pattern": pattern }))?,
+        Command::Forget { dependency, .. } => {
+            post(&["cache", "invalidate"], json!({ "dependency": dependency }))?
+        }
         Command::Warm { project } => post(&["projects", project, "warm"], json!({}))?,
     };
     client.show(request, args.json, |answer: Value| done(&answer))?;

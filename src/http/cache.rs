@@ -82,7 +82,7 @@ pub async fn invalidate(
     Body(body): Body,
 ) -> Result<HttpResponse, ApiError> {
     here.may(Action::Use(Scope::Index))?;
-    let project = project(&id)?;
+    let project = name(&id)?;
     let InvalidateBody { files, commit } = read_json(&request, &body)?;
     let what = match (files, commit) {
         (Some(files), None) => Invalidate::Files(project, files),
@@ -104,39 +104,47 @@ pub async fn invalidate(
 )]
 pub async fn clear(here: Here, id: Path<String>) -> Result<HttpResponse, ApiError> {
     here.may(Action::Use(Scope::Index))?;
-    forget(&here, Invalidate::Project(project(&id)?)).await
+    forget(&here, Invalidate::Project(name(&id)?)).await
 }
 
-/// Which entries.
+/// Which entries: one of these.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct PatternBody {
+pub struct FoundBody {
     /// Keys of the cache, behind the prefix, with `*` and `?`.
     #[schema(example = "embedding:old-model:*")]
-    pattern: String,
+    pattern: Option<String>,
+    /// What entries were said to depend on when they were put.
+    #[schema(example = "image-python-3.11")]
+    dependency: Option<String>,
 }
 
-/// Forget all entries whose keys match a pattern.
+/// Forget all entries whose keys match a pattern, or that depend on something.
 #[utoipa::path(
     post, path = "/v1/cache/invalidate", tag = "cache",
-    description = "Asks for the scope `admin`. Looks through all keys of Redis, a few at a time.",
-    request_body = PatternBody,
+    description = "Asks for the scope `admin`. With a pattern, looks through all keys of Redis, a few at a time.",
+    request_body = FoundBody,
     responses(
         (status = 200, description = "They are forgotten", body = InvalidatedShape),
-        (status = 400, description = "`bad_request`, `bad_json`", body = ErrorShape),
+        (status = 400, description = "`bad_request`: neither or both, or no such name; `bad_json`", body = ErrorShape),
         (status = 408, description = "The body did not come in time", body = ErrorShape),
         (status = 413, description = "Over the limit", body = ErrorShape),
         (status = 415, description = "Not application/json", body = ErrorShape),
     ),
 )]
-pub async fn forget_matching(
+pub async fn forget_found(
     here: Here,
     request: HttpRequest,
     Body(body): Body,
 ) -> Result<HttpResponse, ApiError> {
     here.may(Action::Use(Scope::Admin))?;
-    let PatternBody { pattern } = read_json(&request, &body)?;
-    forget(&here, Invalidate::Matching(pattern)).await
+    let FoundBody { pattern, dependency } = read_json(&request, &body)?;
+    let what = match (pattern, dependency) {
+        (Some(pattern), None) => Invalidate::Matching(pattern),
+        (None, Some(on)) => Invalidate::Dependents(name(&on)?),
+        _ => return Err(Fault::new(Code::BadRequest, "give either pattern or dependency").into()),
+    };
+    forget(&here, what).await
 }
 
 /// What is in the process by now.
@@ -158,14 +166,14 @@ pub struct WarmedShape {
 pub async fn warm(here: Here, id: Path<String>) -> Result<HttpResponse, ApiError> {
     here.may(Action::Use(Scope::Index))?;
     let warm = Warm {
-        project: project(&id)?,
+        project: name(&id)?,
         besides: Vec::new(),
     };
     let entries = here.site.cache.send(warm).await.map_err(mailbox_fault)?;
     Ok(HttpResponse::Ok().json(WarmedShape { entries }))
 }
 
-fn project(id: &str) -> Result<Name, ApiError> {
+fn name(id: &str) -> Result<Name, ApiError> {
     Name::parse(id).map_err(|error| Fault::new(Code::BadRequest, error.to_string()).into())
 }
 

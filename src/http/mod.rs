@@ -168,7 +168,7 @@ fn routes(config: &mut web::ServiceConfig) {
         .service(at("/v1/workers").route(get().to(ops::workers)))
         .service(at("/v1/nodes").route(get().to(nodes::list)))
         .service(at("/v1/cache/metrics").route(get().to(cache::metrics)))
-        .service(at("/v1/cache/invalidate").route(post().to(cache::forget_matching)))
+        .service(at("/v1/cache/invalidate").route(post().to(cache::forget_found)))
         .service(at("/v1/projects/{id}/invalidate").route(post().to(cache::invalidate)))
         .service(at("/v1/projects/{id}/warm").route(post().to(cache::warm)))
         .service(at("/v1/projects/{id}/cache").route(web::delete().to(cache::clear)))

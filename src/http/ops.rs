@@ -44,7 +44,7 @@ use crate::metrics;
         workers,
         nodes::list,
         cache::metrics,
-        cache::forget_matching,
+        cache::forget_found,
         cache::invalidate,
         cache::warm,
         cache::clear,
@@ -66,7 +66,7 @@ use crate::metrics;
         nodes::NodesShape,
         cache::InvalidateBody,
         cache::InvalidatedShape,
-        cache::PatternBody,
+        cache::FoundBody,
         cache::WarmedShape,
         Readiness
     ))

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use greenroom::actors::cache::{Get, Invalidate, Put};
+use greenroom::actors::cache::{Depend, Get, Invalidate, Put};
 use greenroom::actors::logic::cache::{Key, Name};
 use greenroom::config::Secret;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::kit::{Fault, Proxy, Redis, TestNode, eventually};
@@ -203,6 +203,47 @@ async fn a_redis_that_came_back_empty_is_filled_again() {
     assert_eq!(get(&two, &execution(1)).await, None);
     put(&two, execution(1), "again").await;
     assert_eq!(get(&one, &execution(1)).await, Some("again".into()));
+}
+
+#[tokio::test]
+async fn what_depends_on_something_is_forgotten_with_it_by_all() {
+    let redis = Redis::start();
+    let [one, two] = pair(&redis.url()).await;
+    let file = Key::file(&name(), "src/a file.rs");
+    let on = Name::parse("image-1").unwrap();
+    let keys = vec![execution(1), file.clone()];
+    let depend = Depend { keys, on };
+    one.cache.send(depend).await.unwrap().unwrap();
+    for key in [execution(1), execution(2), file.clone()] {
+        put(&one, key.clone(), "v").await;
+        assert!(get(&two, &key).await.is_some());
+    }
+    let set = "{greenroom}:dependents:image-1";
+    assert_eq!(redis.cli(&["zcard", set]), "2");
+    let body = json!({"dependency": "image-1", "pattern": "*"});
+    let refused = two.http.post("/v1/cache/invalidate", &body).await;
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (400, &json!("bad_request"))
+    );
+    let body = json!({"dependency": "image-1"});
+    let forgotten = two.http.post("/v1/cache/invalidate", &body).await.ok();
+    assert_eq!(
+        (&forgotten["removed"], &forgotten["everywhere"]),
+        (&json!(2), &json!(true))
+    );
+    eventually("the other node to hear of it", || async {
+        get(&one, &execution(1)).await.is_none()
+    })
+    .await;
+    for node in [&one, &two] {
+        assert_eq!(get(node, &file).await, None);
+        assert!(get(node, &execution(2)).await.is_some(), "it depends on nothing");
+    }
+    assert_eq!(redis.cli(&["exists", set]), "0");
+    let body = json!({"pattern": "exec:*"});
+    let forgotten = two.http.post("/v1/cache/invalidate", &body).await.ok();
+    assert_eq!(forgotten["removed"], 1);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::{CacheActor, Invalidate, Invalidated, LONG, OWED_MAX, within};
 use crate::{
+    far_cache::{FarCache, FarFuture},
     logic::cache::{Key, Kind},
     reply::Reply,
 };
@@ -88,7 +89,12 @@ impl CacheActor {
         Reply(Box::pin(answered.map(|answer| answer.unwrap_or(UNKNOWN))))
     }
 
-    fn forget_matching(&mut self, pattern: String, ctx: &mut Context<Self>) -> Reply<Invalidated> {
+    /// What only the far tier can find, and that little by little.
+    fn forget_found(
+        &mut self,
+        remove: impl FnOnce(&dyn FarCache) -> FarFuture<u64>,
+        ctx: &mut Context<Self>,
+    ) -> Reply<Invalidated> {
         self.near.settle();
         let (near, _) = self.near.size();
         // Which of those near match is not worth knowing: they are read again.
@@ -100,7 +106,7 @@ impl CacheActor {
             })));
         };
         let (answer, answered) = oneshot::channel();
-        let removed = within(LONG, far.remove_matching(pattern)).into_actor(self);
+        let removed = within(LONG, remove(&*far)).into_actor(self);
         ctx.spawn(removed.map(move |removed, act, _| {
             act.forget_all_near();
             let _ = answer.send(match removed {
@@ -124,7 +130,10 @@ impl Handler<Invalidate> for CacheActor {
             Invalidate::Commit(project) => vec![Key::fingerprint(&project), Key::manifest(&project)],
             Invalidate::Files(project, paths) => paths.iter().map(|path| Key::file(&project, path)).collect(),
             Invalidate::Project(project) => Key::all_of(&project).into(),
-            Invalidate::Matching(pattern) => return self.forget_matching(pattern, ctx),
+            Invalidate::Dependents(on) => return self.forget_found(|far| far.remove_dependents(on), ctx),
+            Invalidate::Matching(pattern) => {
+                return self.forget_found(|far| far.remove_matching(pattern), ctx);
+            }
         };
         self.forget(keys, ctx)
     }

@@ -18,6 +18,12 @@ pub enum CacheError {
     /// The actor is gone or is being restarted.
     #[error("the cache does not answer")]
     Gone,
+    /// The far tier has not noted what entries depend on: they are not to be kept.
+    #[error("the far cache does not answer, so that what entries depend on is not noted")]
+    Away,
+    /// Entries of this kind are renewed by use, and depend on nothing but what their key names.
+    #[error("an entry that is renewed by use depends on nothing but its key")]
+    Renewed,
 }
 
 /// An entry, if it is there.
@@ -63,6 +69,17 @@ pub struct Put {
 #[rtype(result = "Result<(), CacheError>")]
 pub struct PutMany(pub Vec<(Key, Bytes)>);
 
+/// Entries that are about to be put are forgotten when something is that they depend on: an image in which code was run, a
+/// tool that has made a file's summary. Errors: that could not be noted; then they are not to be put.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<(), CacheError>")]
+pub struct Depend {
+    /// Which, and their fields are of them.
+    pub keys: Vec<Key>,
+    /// On what: any name that whoever changes it knows too.
+    pub on: Name,
+}
+
 /// What was leased is not computed: the next one who waits for it does.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "()")]
@@ -90,6 +107,8 @@ pub enum Invalidate {
     Files(Name, Vec<String>),
     /// Everything of a project. Vectors are of nobody: whoever has the same text has the same.
     Project(Name),
+    /// All that were said to [`Depend`] on this, little by little.
+    Dependents(Name),
     /// All that match a pattern with `*` and `?`, little by little.
     Matching(String),
 }
@@ -99,7 +118,8 @@ pub enum Invalidate {
 pub struct Invalidated {
     /// How many entries the far tier had; without one, how many the process had.
     pub removed: u64,
-    /// Whether the far tier has forgotten them, and so every node: if not, it is told when it answers again.
+    /// Whether the far tier has forgotten them, and so every node: if not, it is told when it answers again; but of
+    /// dependents and of patterns it is not, and whoever wants them forgotten asks again.
     pub everywhere: bool,
 }
 

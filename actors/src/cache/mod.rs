@@ -1,7 +1,7 @@
 //! CacheActor: what was expensive is not computed twice.
 //!
 //! **Owns** the near tier, and the tasks to compute something that others wait for.
-//! **Hears** [`Get`], [`GetMany`], [`Lease`], [`Put`], [`PutMany`], [`GiveUp`], [`Touch`], [`Invalidate`], [`Warm`],
+//! **Hears** [`Get`], [`GetMany`], [`Lease`], [`Put`], [`PutMany`], [`Depend`], [`GiveUp`], [`Touch`], [`Invalidate`], [`Warm`],
 //! [`Report`].
 //! **Tells** nobody; it asks the far tier ([`FarCache`]).
 //! **Fails** never by itself: a far tier that does not answer within the budget counts as a miss, and after some of those is
@@ -24,7 +24,7 @@ mod writing;
 
 pub use lending::{Computed, get_or_compute};
 pub use messages::{
-    CacheError, Get, GetMany, GiveUp, Invalidate, Invalidated, Lease, Leased, Put, PutMany, Touch,
+    CacheError, Depend, Get, GetMany, GiveUp, Invalidate, Invalidated, Lease, Leased, Put, PutMany, Touch,
     Undecodable, Warm,
 };
 pub use report::{CacheReport, FarReport, KindReport, NearReport, Rates, Report, Taken};
@@ -87,6 +87,13 @@ impl Lives {
             Life::Session => self.session,
             Life::Execution => self.execution,
         }
+    }
+}
+
+impl Lives {
+    /// How long any entry lives at most.
+    pub fn longest(&self) -> Duration {
+        self.long.max(self.session).max(self.execution)
     }
 }
 

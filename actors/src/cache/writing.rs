@@ -1,6 +1,6 @@
 //! Writing: far first, so that all nodes have it, then near.
 
-use super::{CacheActor, CacheError, Put, PutMany, Touch};
+use super::{CacheActor, CacheError, Depend, Put, PutMany, Touch};
 use crate::{logic::cache::Key, reply::Reply};
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
 use bytes::Bytes;
@@ -86,6 +86,30 @@ impl Handler<PutMany> for CacheActor {
             Ok(()) => self.keep(entries, ctx),
             Err(refused) => Reply(Box::pin(ready(Err(refused)))),
         }
+    }
+}
+
+impl Handler<Depend> for CacheActor {
+    type Result = Reply<Kept>;
+
+    fn handle(&mut self, Depend { keys, on }: Depend, ctx: &mut Self::Context) -> Self::Result {
+        if keys.iter().any(|key| key.kind.row().is_renewed) {
+            return Reply(Box::pin(ready(Err(CacheError::Renewed))));
+        }
+        let Some(far) = self.asked_far() else {
+            // Alone, all that is near is forgotten when anything is on which something depends.
+            let is_alone = self.far.is_none();
+            return Reply(Box::pin(ready(is_alone.then_some(()).ok_or(CacheError::Away))));
+        };
+        let noted = self.within_budget(far.depend(keys, on));
+        let (answer, answered) = oneshot::channel();
+        ctx.spawn(noted.into_actor(self).map(move |(done, took), act, _| {
+            // Whoever asked may be gone.
+            let _ = answer.send(act.heed(done, took).ok_or(CacheError::Away));
+        }));
+        Reply(Box::pin(
+            answered.map(|answer| answer.unwrap_or(Err(CacheError::Gone))),
+        ))
     }
 }
 

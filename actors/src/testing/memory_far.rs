@@ -33,6 +33,7 @@ type Place = (Arc<str>, Option<Arc<str>>);
 struct Server {
     mood: Mood,
     entries: BTreeMap<Place, (Bytes, Instant)>,
+    dependents: BTreeMap<Name, Vec<Key>>,
     /// Who follows, with the number of his node.
     followers: Vec<(usize, mpsc::UnboundedSender<Changed>)>,
     asked: u64,
@@ -52,6 +53,7 @@ impl MemoryFar {
         let server = Server {
             mood: Mood::Well,
             entries: BTreeMap::new(),
+            dependents: BTreeMap::new(),
             followers: Vec::new(),
             asked: 0,
         };
@@ -84,6 +86,7 @@ impl MemoryFar {
     pub fn flush(&self) {
         let mut server = self.lock();
         server.entries.clear();
+        server.dependents.clear();
         server.tell(usize::MAX, &Changed::All);
     }
 
@@ -209,6 +212,18 @@ impl FarCache for Door {
     fn remove(&self, keys: Vec<Key>) -> FarFuture<u64> {
         let node = self.node;
         self.ask(|server| keys.iter().map(|key| server.remove(node, key)).sum())
+    }
+
+    fn depend(&self, keys: Vec<Key>, on: Name) -> FarFuture<()> {
+        self.ask(|server| server.dependents.entry(on).or_default().extend(keys))
+    }
+
+    fn remove_dependents(&self, on: Name) -> FarFuture<u64> {
+        let node = self.node;
+        self.ask(move |server| {
+            let keys = server.dependents.remove(&on).unwrap_or_default();
+            keys.iter().map(|key| server.remove(node, key)).sum()
+        })
     }
 
     fn remove_matching(&self, pattern: String) -> FarFuture<u64> {

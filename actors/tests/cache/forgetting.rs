@@ -2,8 +2,8 @@
 
 use crate::*;
 use greenroom_actors::{
-    cache::{Invalidate, Invalidated},
-    testing::on_virtual_time,
+    cache::{CacheError, Depend, Invalidate, Invalidated},
+    testing::{memory_far::Mood, on_virtual_time},
 };
 
 const fn everywhere(removed: u64) -> Invalidated {
@@ -106,6 +106,52 @@ fn a_pattern_forgets_what_matches() {
         );
         assert_eq!(get(&two, &embedding(1)).await, None);
         assert_eq!(far.names(), ["project:p1:fingerprint"]);
+    });
+}
+
+#[test]
+fn what_depends_on_something_is_forgotten_with_it() {
+    on_virtual_time(async {
+        let (far, [one, two]) = pair().await;
+        let runs = [1, 2].map(|number| Key::execution(&[number; 32]));
+        let depends = |keys: Vec<Key>| Depend {
+            keys,
+            on: name("image"),
+        };
+        let noted = one.send(depends(vec![runs[0].clone()])).await;
+        assert_eq!(noted.expect("a cache"), Ok(()));
+        for key in &runs {
+            put(&one, key, "v").await;
+            assert!(get(&two, key).await.is_some());
+        }
+        let forgotten = forget(&two, Invalidate::Dependents(name("image"))).await;
+        assert_eq!(forgotten, everywhere(1));
+        for node in [&one, &two] {
+            assert_eq!(get(node, &runs[0]).await, None);
+            assert!(get(node, &runs[1]).await.is_some(), "it depends on nothing");
+        }
+        let renewed = one.send(depends(vec![embedding(1)])).await.expect("a cache");
+        assert_eq!(renewed, Err(CacheError::Renewed));
+        far.set(Mood::Away);
+        let noted = one.send(depends(runs.into())).await.expect("a cache");
+        assert_eq!(noted, Err(CacheError::Away));
+    });
+}
+
+#[test]
+fn without_a_far_tier_all_is_forgotten_when_anything_is_on_which_something_depends() {
+    on_virtual_time(async {
+        let alone = cache(None);
+        let run = Key::execution(&[1; 32]);
+        let depend = Depend {
+            keys: vec![run.clone()],
+            on: name("image"),
+        };
+        assert_eq!(alone.send(depend).await.expect("a cache"), Ok(()));
+        put(&alone, &run, "v").await;
+        let forgotten = forget(&alone, Invalidate::Dependents(name("image"))).await;
+        assert_eq!(forgotten, everywhere(1));
+        assert_eq!(get(&alone, &run).await, None);
     });
 }
 

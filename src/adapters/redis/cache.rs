@@ -18,6 +18,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::mpsc;
 
+use super::cache_depending;
 use super::cache_open::Open;
 use super::cache_recent;
 use super::cache_standing;
@@ -209,7 +210,10 @@ fn changed(prefix: &str, pushed: &PushInfo) -> Option<Changed> {
 }
 
 /// Sends commands in one go. Errors: one of them was not done.
-async fn send(mut connection: MultiplexedConnection, commands: Vec<Cmd>) -> Result<Vec<Value>, FarError> {
+pub(super) async fn send(
+    mut connection: MultiplexedConnection,
+    commands: Vec<Cmd>,
+) -> Result<Vec<Value>, FarError> {
     if commands.is_empty() {
         return Ok(Vec::new());
     }
@@ -224,7 +228,7 @@ async fn send(mut connection: MultiplexedConnection, commands: Vec<Cmd>) -> Resu
     done.collect::<Result<_, _>>().map_err(|failed| error(&failed))
 }
 
-fn sum(answers: &[Value]) -> u64 {
+pub(super) fn sum(answers: &[Value]) -> u64 {
     let removed = |answer: &Value| match answer {
         Value::Int(removed) => u64::try_from(*removed).unwrap_or(0),
         _ => 0,
@@ -312,6 +316,30 @@ impl FarCache for RedisFar {
                     return Ok(removed);
                 }
             }
+        })
+    }
+
+    fn depend(&self, keys: Vec<Key>, on: Name) -> FarFuture<()> {
+        let lives = keys.into_iter().map(|key| {
+            let life_ms = self.shared.life_ms(&key);
+            (key, life_ms)
+        });
+        let dependents: Vec<(Key, u64)> = lives.collect();
+        if dependents.is_empty() {
+            return Box::pin(ready(Ok(())));
+        }
+        let longest_ms = u64::try_from(self.shared.lives.longest().as_millis()).unwrap_or(u64::MAX);
+        let noted = cache_depending::note(&self.shared.keys, &dependents, &on, longest_ms);
+        let noted = self.write(noted);
+        Box::pin(async move { noted.await.map(drop) })
+    }
+
+    fn remove_dependents(&self, on: Name) -> FarFuture<u64> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let writer = shared.open()?.writer;
+            let remove = |key: &Key| shared.remove(key);
+            cache_depending::remove(&writer, &shared.keys, &on, remove).await
         })
     }
 

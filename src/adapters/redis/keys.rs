@@ -1,6 +1,6 @@
 //! The names of keys and channels. All begin with the prefix in braces, so that a Redis Cluster keeps them in one slot.
 
-use greenroom_actors::logic::{event::NodeTag, room_name::RoomName};
+use greenroom_actors::logic::{cache::Name, event::NodeTag, room_name::RoomName};
 use sha2::{Digest, Sha256};
 
 /// The prefix where the configuration names none.
@@ -60,6 +60,11 @@ impl Keys {
     /// Who keeps house.
     pub fn tending(&self) -> String {
         self.key("tending")
+    }
+
+    /// What depends on something.
+    pub fn dependents(&self, on: &Name) -> String {
+        self.key(&format!("dependents:{on}"))
     }
 
     /// The projects that were indexed last.

@@ -8,6 +8,7 @@
 
 mod arrivals;
 mod cache;
+mod cache_depending;
 mod cache_open;
 mod cache_recent;
 mod cache_standing;
