@@ -3,7 +3,7 @@
 use super::{CacheActor, Invalidate, Invalidated, LONG, OWED_MAX, within};
 use crate::{
     far_cache::{FarCache, FarFuture},
-    logic::cache::{Key, Kind},
+    logic::cache::Key,
     reply::Reply,
 };
 use actix::{ActorFutureExt as _, AsyncContext as _, Context, Handler, WrapFuture as _};
@@ -25,11 +25,6 @@ impl CacheActor {
             removed += u64::from(self.near.remove(key));
             self.flights.outdate(key);
             self.underway.heard(key);
-            if key.kind == Kind::File && key.field.is_none() {
-                let fields = self.underway.keys();
-                let fields = fields.iter().filter(|field| field.text == key.text);
-                fields.for_each(|field| self.underway.heard(field));
-            }
         }
         removed
     }

@@ -18,6 +18,7 @@ mod messages;
 mod near;
 mod reading;
 mod report;
+mod underway;
 mod vectors;
 mod warming;
 mod writing;
@@ -41,12 +42,13 @@ use crate::{
 };
 use actix::{Actor, ActorFutureExt as _, AsyncContext as _, Context, Supervised, WrapFuture as _};
 use lending::Waiter;
-use near::{Near, Underway};
+use near::Near;
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 use tokio::{
     task::yield_now,
     time::{Instant, timeout},
 };
+use underway::Underway;
 
 pub use crate::logic::cache::circuit::Limits as CircuitLimits;
 
@@ -195,7 +197,11 @@ impl CacheActor {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.ms_at(Instant::now())
+    }
+
+    fn ms_at(&self, at: Instant) -> u64 {
+        u64::try_from((at - self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The far tier, if it is asked at all.

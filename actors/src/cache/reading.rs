@@ -3,7 +3,9 @@
 use super::{
     CacheActor, Get, GetMany, LONG, Lease, Leased, USED_MAX,
     lending::{Answer, Waiter},
-    micros, within,
+    micros,
+    underway::Since,
+    within,
 };
 use crate::{
     far_cache::FarError,
@@ -20,21 +22,31 @@ type Values = Vec<Option<Bytes>>;
 
 impl CacheActor {
     /// What the near tier has, if it may be believed.
-    fn look_near(&mut self, key: &Key) -> Option<Bytes> {
+    fn look_near(&self, key: &Key) -> Option<Bytes> {
         let row = key.kind.row();
-        if !row.is_near || !(self.hears || row.is_constant) {
-            return None;
-        }
+        let is_believed = row.is_near && (self.hears || row.is_constant);
+        is_believed.then(|| self.near.get(key)).flatten()
+    }
+
+    /// The same, counted if it is there. Reading the clock costs about as much as finding the entry: twice has to do.
+    fn find_near(&mut self, key: &Key) -> Option<Bytes> {
         let began = Instant::now();
-        let value = self.near.get(key)?;
-        self.counters.near.note(micros(began.elapsed()));
-        self.counters.saved_bytes += value.len() as u64;
+        let value = self.look_near(key)?;
+        self.found_near(key, &value, began, began.elapsed());
         Some(value)
     }
 
-    fn note(&mut self, key: &Key, found: Found) {
+    fn found_near(&mut self, key: &Key, value: &Bytes, at: Instant, took: Duration) {
+        self.counters.near.note(micros(took));
+        self.counters.saved_bytes += value.len() as u64;
+        self.meter.note(key.kind, Found::Near, self.ms_at(at));
+    }
+
+    fn missed(&mut self, keys: &[Key], places: &[usize]) {
         let now_ms = self.now_ms();
-        self.meter.note(key.kind, found, now_ms);
+        for place in places {
+            self.meter.note(keys[*place].kind, Found::Missed, now_ms);
+        }
     }
 
     /// Asks the far tier for what is not near, and hands all of it to `then`.
@@ -44,31 +56,29 @@ impl CacheActor {
         ctx: &mut Context<Self>,
         then: impl FnOnce(&mut Self, Vec<Key>, Values, &mut Context<Self>) + 'static,
     ) {
-        let mut values: Values = Vec::with_capacity(keys.len());
-        for key in &keys {
-            let value = self.look_near(key);
-            if value.is_some() {
-                self.note(key, Found::Near);
+        let began = Instant::now();
+        let mut values: Values = keys.iter().map(|key| self.look_near(key)).collect();
+        let each = began.elapsed() / u32::try_from(keys.len().max(1)).unwrap_or(u32::MAX);
+        for (key, value) in keys.iter().zip(&values) {
+            if let Some(value) = value {
+                self.found_near(key, value, began, each);
             }
-            values.push(value);
         }
         let missing = (0..keys.len()).filter(|place| values[*place].is_none());
         // What the far tier is still to be told to forget it would give out.
         let (owed, missing): (Vec<usize>, Vec<usize>) =
             missing.partition(|place| self.is_owed(&keys[*place]));
-        owed.iter()
-            .for_each(|place| self.note(&keys[*place], Found::Missed));
+        self.missed(&keys, &owed);
         let Some(far) = self.asked_far().filter(|_| !missing.is_empty()) else {
-            missing
-                .iter()
-                .for_each(|place| self.note(&keys[*place], Found::Missed));
+            self.missed(&keys, &missing);
             return then(self, keys, values, ctx);
         };
         let wanted: Vec<Key> = missing.iter().map(|place| keys[*place].clone()).collect();
-        wanted.iter().for_each(|key| self.underway.begin(key));
+        let since = self.underway.begin();
         let asked = self.within_budget(far.get(wanted));
         ctx.spawn(asked.into_actor(self).map(move |(answer, took), act, ctx| {
-            act.arrived(&keys, &missing, &mut values, answer, took);
+            act.arrived((&keys, &missing), &mut values, (answer, took), since);
+            act.underway.end();
             then(act, keys, values, ctx);
             act.stow_soon(ctx);
         }));
@@ -76,29 +86,27 @@ impl CacheActor {
 
     fn arrived(
         &mut self,
-        keys: &[Key],
-        missing: &[usize],
+        (keys, missing): (&[Key], &[usize]),
         values: &mut Values,
-        answer: Result<Values, FarError>,
-        took: Duration,
+        (answer, took): (Result<Values, FarError>, Duration),
+        since: Since,
     ) {
         let found = self.heed(answer, took).unwrap_or_default();
-        let mut found = found.into_iter();
+        let (mut found, now_ms) = (found.into_iter(), self.now_ms());
         for place in missing {
             let key = &keys[*place];
-            let is_fresh = self.underway.end(key);
             match found.next().flatten() {
                 Some(value) => {
-                    self.note(key, Found::Far);
+                    self.meter.note(key.kind, Found::Far, now_ms);
                     if key.kind.row().is_renewed && self.used.len() < USED_MAX {
                         self.used.push(key.clone());
                     }
-                    if is_fresh && self.hears {
+                    if self.hears && self.underway.is_fresh(key, since) {
                         self.near.put(key.clone(), value.clone());
                     }
                     values[*place] = Some(value);
                 }
-                None => self.note(key, Found::Missed),
+                None => self.meter.note(key.kind, Found::Missed, now_ms),
             }
         }
     }
@@ -119,8 +127,7 @@ impl Handler<Get> for CacheActor {
     type Result = Reply<Option<Bytes>>;
 
     fn handle(&mut self, Get(key): Get, ctx: &mut Self::Context) -> Self::Result {
-        if let Some(value) = self.look_near(&key) {
-            self.note(&key, Found::Near);
+        if let Some(value) = self.find_near(&key) {
             return Reply(Box::pin(ready(Some(value))));
         }
         let (answer, answered) = oneshot::channel();
@@ -147,8 +154,7 @@ impl Handler<Lease> for CacheActor {
     type Result = Reply<Leased>;
 
     fn handle(&mut self, Lease(key): Lease, ctx: &mut Self::Context) -> Self::Result {
-        if let Some(value) = self.look_near(&key) {
-            self.note(&key, Found::Near);
+        if let Some(value) = self.find_near(&key) {
             return Reply(Box::pin(ready(Leased::Hit(value))));
         }
         let (answer, answered) = oneshot::channel();
@@ -161,7 +167,8 @@ impl CacheActor {
     /// The first one looks far, for all who come meanwhile, and computes it if it is not there.
     fn lend(&mut self, key: Key, asker: Waiter, ctx: &mut Context<Self>) {
         let Asked::Yours(ticket, asker) = self.flights.ask(&key, asker) else {
-            return self.note(&key, Found::Shared);
+            let now_ms = self.now_ms();
+            return self.meter.note(key.kind, Found::Shared, now_ms);
         };
         self.read(vec![key], ctx, move |act, mut keys, mut values, _| {
             let Some(key) = keys.pop() else { return };

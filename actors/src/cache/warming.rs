@@ -59,23 +59,23 @@ impl CacheActor {
         let Some(far) = self.asked_far() else {
             return then(self, self.far.is_none().then_some(there), ctx);
         };
-        wanted.iter().for_each(|key| self.underway.begin(key));
+        let since = self.underway.begin();
         let asked = within(WARM_WITHIN, far.get(wanted.clone())).into_actor(self);
         ctx.spawn(asked.map(move |answer, act, ctx| {
             let is_answered = answer.is_ok();
             let mut values = answer.unwrap_or_default().into_iter();
             let mut there = there;
             for key in wanted {
-                let is_fresh = act.underway.end(&key);
                 let Some(value) = values.next().flatten() else {
                     continue;
                 };
                 there += 1;
-                if is_fresh && act.hears {
+                if act.hears && act.underway.is_fresh(&key, since) {
                     act.counters.warmed += 1;
                     act.near.put(key, value);
                 }
             }
+            act.underway.end();
             act.stow_soon(ctx);
             then(act, is_answered.then_some(there), ctx);
         }));

@@ -30,18 +30,19 @@ impl CacheActor {
             self.stow_soon(ctx);
             return Reply(Box::pin(ready(Ok(()))));
         };
-        entries.iter().for_each(|(key, _)| self.underway.begin(key));
+        let since = self.underway.begin();
         let put = self.within_budget(far.put(entries.clone()));
         let (answer, answered) = oneshot::channel();
         ctx.spawn(put.into_actor(self).map(move |(done, took), act, ctx| {
             let is_done = act.heed(done, took).is_some();
             for (key, value) in entries {
-                match (act.underway.end(&key), is_done) {
+                match (act.underway.is_fresh(&key, since), is_done) {
                     (true, true) if act.hears => act.near.put(key, value),
                     (true, false) => act.keep_alone(key, value),
                     _ => {}
                 }
             }
+            act.underway.end();
             // Whoever asked may be gone.
             let _ = answer.send(Ok(()));
             act.stow_soon(ctx);

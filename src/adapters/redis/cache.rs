@@ -19,13 +19,13 @@ use redis::{Cmd, Pipeline, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::mpsc;
 
 use super::cache_depending;
-use super::cache_open::Open;
 use super::cache_recent;
 use super::cache_standing;
+use super::connection_config;
 use super::keys::Keys;
 use super::listening::resp3;
 use super::place::Place;
-use super::{connection_config, readers};
+use super::readers::Readers;
 
 /// An entry is renewed when this part of its life has gone: of 30 days, one. Every other node hears of that as of a change.
 const RENEWED_AFTER: u64 = 30;
@@ -45,6 +45,14 @@ struct Shared {
     lives: Lives,
     timeout: Duration,
     open: Mutex<Option<Open>>,
+}
+
+/// What is there while the server is reached.
+#[derive(Clone)]
+struct Open {
+    readers: Readers,
+    /// By which everything is changed.
+    writer: MultiplexedConnection,
 }
 
 pub(super) fn error(failed: &RedisError) -> FarError {
@@ -177,8 +185,8 @@ impl Shared {
             tracking.arg("PREFIX").arg(self.keys.key(ours));
         }
         tracking.exec_async(&mut writer).await?;
-        let readers = readers(client, self.timeout)?;
-        let open = Open::new(readers, writer);
+        let readers = Readers::new(&client, self.timeout)?;
+        let open = Open { readers, writer };
         *self.open.lock().unwrap_or_else(PoisonError::into_inner) = Some(open);
         let all = self.keys.key("");
         let heard = unfold(pushed, |mut pushed| async move {
@@ -246,7 +254,8 @@ impl FarCache for RedisFar {
             for cmd in commands {
                 pipeline.add_command(cmd);
             }
-            let answers = open.read(&pipeline, count).await?.into_iter();
+            let answers = open.readers.ask_all(&pipeline, count).await;
+            let answers = answers.map_err(|failed| error(&failed))?.into_iter();
             let each = answers.flat_map(|answer| match answer {
                 Value::Array(answers) => answers,
                 answer => vec![answer],
