@@ -98,20 +98,26 @@ async fn found(node: &TestNode) -> (u64, u64) {
     (count("nearHits"), count("farHits"))
 }
 
+async fn until_overheard(node: &TestNode, changes: u64) {
+    eventually("a node to hear of changes", || async {
+        report(node).await["far"]["overheard"].as_u64().unwrap() >= changes
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_one_node_reads_is_near_there_and_stays_near_elsewhere() {
     let redis = Redis::start();
     let [one, two] = pair(&redis.url()).await;
     let vector = Key::embedding(&name(), &[1; 32]);
     put(&one, vector.clone(), "vector").await;
+    // What it read before it hears of the put it would read again.
+    until_overheard(&two, 1).await;
     assert_eq!(get(&two, &vector).await, Some("vector".into()));
     // What a node hears later it hears behind whatever reading has had Redis tell.
     for (from, to, heard) in [(&one, &two, 2), (&two, &one, 1)] {
         put(from, fingerprint(), "abc").await;
-        eventually("the other node to hear of a change", || async {
-            report(to).await["far"]["overheard"].as_u64().unwrap() >= heard
-        })
-        .await;
+        until_overheard(to, heard).await;
         assert_eq!(get(to, &vector).await, Some("vector".into()));
     }
     assert_eq!((found(&one).await, found(&two).await), ((1, 0), (1, 1)));
