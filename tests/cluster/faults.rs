@@ -26,6 +26,9 @@ async fn a_node_goes_on_by_itself_while_redis_is_away_and_catches_up_afterwards(
     let mut here = one.joined(&["agent:1"]).await;
     let mut there = two.joined(&["agent:1"]).await;
     one.publish("agent:1", "note", 1).await;
+    // Else Redis may have answered who published, and not yet told who listens.
+    assert_eq!(here.numbers(1).await, [1]);
+    assert_eq!(there.numbers(1).await, [1]);
     redis.kill();
     until(&one, "down").await;
     until(&two, "down").await;
@@ -35,11 +38,10 @@ async fn a_node_goes_on_by_itself_while_redis_is_away_and_catches_up_afterwards(
         .await;
     assert_eq!((answer.status, &answer.json()["scope"]), (202, &json!("local")));
     two.publish("agent:1", "note", 3).await;
-    assert_eq!(here.numbers(1).await, [1]);
     let second = here.heard().await;
     assert_eq!(second["data"], 2);
     assert!(is_local(&second), "{second}");
-    assert_eq!(there.numbers(2).await, [1, 3]);
+    assert_eq!(there.numbers(1).await, [3]);
     redis.begin();
     until(&one, "up").await;
     until(&two, "up").await;
