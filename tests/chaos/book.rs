@@ -15,6 +15,8 @@ pub enum Entry {
     Heard { number: u64, offset: u64 },
     /// It was told that something is missing, then.
     Told(Instant),
+    /// It came back, then, and nothing is missing.
+    Back(Instant),
 }
 
 /// When each number of each room was accepted.
@@ -45,6 +47,13 @@ impl Book {
             .map_or(0, |all| all.len() as u64)
     }
 
+    /// Milliseconds since the first event was accepted.
+    pub fn ms(&self) -> u128 {
+        let book = self.0.lock().unwrap();
+        let first = book.values().filter_map(|accepted| accepted.first()).min();
+        first.map_or(0, |first| first.elapsed().as_millis())
+    }
+
     /// All events.
     pub fn all(&self) -> usize {
         self.0.lock().unwrap().values().map(Vec::len).sum()
@@ -58,6 +67,7 @@ impl Book {
         for entry in log {
             match *entry {
                 Entry::Told(at) => told = Some(at),
+                Entry::Back(_) => {}
                 Entry::Heard { number, offset } => {
                     if !heard.insert(number) {
                         return Err(format!("{number} of room {room} came twice"));
@@ -81,12 +91,44 @@ impl Book {
             if told.is_some_and(|told| *when <= told + SAME_MOMENT) {
                 excused += 1;
             } else {
-                return Err(format!(
-                    "{number} of room {room} is missing, of {}, and nobody told",
-                    accepted.len()
-                ));
+                let began = book
+                    .values()
+                    .filter_map(|accepted| accepted.first())
+                    .min()
+                    .unwrap();
+                return Err(story(room, number, (*began, accepted), log));
             }
         }
         Ok(excused)
     }
+}
+
+/// What a client missed, and what it heard around that: whoever looks for the fault begins here.
+fn story(room: usize, first: u64, (began, accepted): (Instant, &[Instant]), log: &[Entry]) -> String {
+    let heard: BTreeSet<u64> = log
+        .iter()
+        .filter_map(|entry| match entry {
+            Entry::Heard { number, .. } => Some(*number),
+            Entry::Told(_) | Entry::Back(_) => None,
+        })
+        .collect();
+    let missing: Vec<u64> = (1..=accepted.len() as u64)
+        .filter(|number| *number >= first && !heard.contains(number))
+        .collect();
+    let ms = |at: &Instant| at.saturating_duration_since(began).as_millis();
+    let mut told = String::new();
+    for entry in log {
+        match entry {
+            Entry::Heard { number, offset } => told += &format!(" {number}@{offset}"),
+            Entry::Told(at) => told += &format!(" told:{}", ms(at)),
+            Entry::Back(at) => told += &format!(" back:{}", ms(at)),
+        }
+    }
+    let when: Vec<u128> = missing
+        .iter()
+        .map(|number| ms(&accepted[*number as usize - 1]))
+        .collect();
+    format!(
+        "{missing:?} of room {room} are missing, accepted at {when:?} ms, and nobody told; it heard{told}"
+    )
 }

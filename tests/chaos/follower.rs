@@ -129,9 +129,12 @@ async fn follow(
         }
         if frame["type"] == "joined" {
             joined();
-            if frame["recovered"] != true {
-                log.lock().unwrap().push(Entry::Told(Instant::now()));
-            }
+            let now = Instant::now();
+            let entry = match frame["recovered"] == true {
+                true => Entry::Back(now),
+                false => Entry::Told(now),
+            };
+            log.lock().unwrap().push(entry);
         }
         if let Some(now) = frame["position"].as_str() {
             *position = Some(now.to_owned());

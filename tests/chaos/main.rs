@@ -49,7 +49,7 @@ async fn nothing_is_lost_doubled_or_silently_missing_whatever_fails() {
     for fault in 0..from_environment("GREENROOM_CHAOS_FAULTS", FAULTS) {
         stock.follow_for(PAUSE).await;
         let act = Act::choose(&mut random);
-        println!("fault {fault}: {act:?}");
+        println!("fault {fault}: {act:?} at {} ms", book.ms());
         stage.play(act, &publisher, &mut stock).await;
     }
     stage.heal(&mut stock).await;

@@ -148,9 +148,11 @@ impl Follower {
             "connect" => {
                 self.returns += 1;
                 let recovered = report["recovered"] == true;
-                if !recovered {
-                    self.log.push(Entry::Told(Instant::now()));
-                }
+                let now = Instant::now();
+                self.log.push(match recovered {
+                    true => Entry::Back(now),
+                    false => Entry::Told(now),
+                });
                 self.joined &= recovered;
                 if !self.joined {
                     let room = format!("room:{}", self.room);
