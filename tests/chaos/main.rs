@@ -1,6 +1,6 @@
 //! Chaos with a fixed seed and a limit in time: three nodes, fifty rooms, two hundred clients, steady publishing; nodes are
 //! killed, and Redis is cut off, stalled, and killed. In the end each client has every event of its room exactly once, or
-//! was told that something is missing.
+//! was told that something is missing: within a limit after all is well again, since what was missed comes when it can be read.
 //!
 //! `GREENROOM_CHAOS_SEED` and `GREENROOM_CHAOS_FAULTS` change what happens, and how often.
 

@@ -10,6 +10,9 @@ use crate::book::{Book, Entry};
 use crate::kit::{Fault, KINDS, LIMIT, Proxy, Stock, StockClient, Transport, Version};
 use crate::stage::{Addresses, Stage};
 
+/// How often it is looked whether all have everything.
+pub const LOOK: Duration = Duration::from_millis(100);
+
 /// One client.
 struct Follower {
     proxy: Proxy,
@@ -97,43 +100,31 @@ impl StockFollowers {
         }
     }
 
-    /// Waits until each has heard the last event of its room, and checks all that they have heard.
+    /// Waits until each has all that it is to have.
     pub async fn finish(mut self, book: &Book) -> String {
         let since = Instant::now();
-        while let Some(late) = self.late(book) {
-            assert!(since.elapsed() < LIMIT, "{late}");
-            self.follow_for(Duration::from_millis(20)).await;
-        }
-        let (mut returns, mut told, mut excused) = (0, 0, 0);
-        let mut complaints = Vec::new();
-        for (number, follower) in self.followers.iter().enumerate() {
-            returns += follower.returns;
-            told += follower
-                .log
-                .iter()
-                .filter(|entry| matches!(entry, Entry::Told(_)))
-                .count();
-            match book.check(follower.room, &follower.log) {
-                Ok(count) => excused += count,
-                Err(complaint) => complaints.push(format!("stock client {number}: {complaint}")),
-            }
+        let mut complaints = self.complaints(book);
+        while !complaints.is_empty() && since.elapsed() < LIMIT {
+            self.follow_for(LOOK).await;
+            complaints = self.complaints(book);
         }
         assert!(complaints.is_empty(), "{complaints:#?}");
+        let (mut returns, mut told, mut excused) = (0, 0, 0);
+        for follower in &self.followers {
+            returns += follower.returns;
+            let is_told = |entry: &&Entry| matches!(entry, Entry::Told(_));
+            told += follower.log.iter().filter(is_told).count();
+            excused += book.check(follower.room, &follower.log).unwrap_or(0);
+        }
         format!("stock clients came back {returns} times, were new {told} times, {excused} events excused")
     }
 
-    fn late(&self, book: &Book) -> Option<String> {
-        self.followers.iter().enumerate().find_map(|(number, follower)| {
-            let last = book.last(follower.room);
-            let has = |entry: &Entry| matches!(entry, Entry::Heard { number, .. } if *number == last);
-            let is_there = follower.log.iter().rev().any(has);
-            (!is_there).then(|| {
-                format!(
-                    "stock client {number} has not heard {last} of room {}",
-                    follower.room
-                )
-            })
-        })
+    fn complaints(&self, book: &Book) -> Vec<String> {
+        let complaint = |(number, follower): (usize, &Follower)| {
+            let complaint = book.check(follower.room, &follower.log).err()?;
+            Some(format!("stock client {number}: {complaint}"))
+        };
+        self.followers.iter().enumerate().filter_map(complaint).collect()
     }
 }
 
