@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use deadpool_redis::Pool;
 use greenroom_actors::broker::{BrokerError, Errand, Link, NodeRow, Outcome, Placed, Relayed};
 use greenroom_actors::logic::bus_log::{Page, Query};
 use greenroom_actors::logic::cluster::entry;
@@ -16,6 +15,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, Pipeline, Value};
 
 use super::listening::Listening;
+use super::readers::Readers;
 use super::recent::Recent;
 use super::value::{answered, error, list, text, unreadable};
 use super::{Shared, errands, reading};
@@ -33,7 +33,7 @@ pub(super) struct RedisLink {
     pub running: MultiplexedConnection,
     /// For what is to be handed out.
     pub listening: Listening,
-    pub readers: Pool,
+    pub readers: Readers,
     pub recent: Arc<Recent>,
     /// The count of the last event that was sent.
     pub sent: AtomicU64,

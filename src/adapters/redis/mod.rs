@@ -27,12 +27,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use deadpool_redis::{Manager, Pool, Runtime};
 use greenroom_actors::broker::{Broker, BrokerError, Hello, Opened};
 use greenroom_actors::logic::position::Life;
 use greenroom_actors::ports::PortFuture;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError};
+use redis::{AsyncConnectionConfig, Client, RedisError};
 
 pub use cache::RedisFar;
 pub use radio::RedisRadio;
@@ -41,6 +40,7 @@ use arrivals::Reader;
 use keys::Keys;
 use link::RedisLink;
 use place::Place;
+use readers::Readers;
 use recent::Recent;
 use scripts::Scripts;
 use value::{error, texts};
@@ -48,8 +48,6 @@ use value::{error, texts};
 /// After a restart, nodes that were there are waited for so long, to learn what was lost: longer than any of them takes to try
 /// again.
 const UNSURE_MS: u64 = 6_000;
-/// Connections for reading histories, members and rooms.
-const READERS: usize = 8;
 
 /// What is kept in Redis, and for how long.
 #[derive(Clone, Debug)]
@@ -158,7 +156,7 @@ async fn open(shared: Arc<Shared>, client: Client, hello: Hello) -> Result<Opene
     let (listening, arrivals) = heard.map_err(|failed| error(&failed))?;
     let own = vec![shared.keys.node_channel(hello.tag), shared.keys.all_channel()];
     listening.subscribe(own).await?;
-    let readers = readers(client, shared.settings.timeout).map_err(|failed| error(&failed))?;
+    let readers = Readers::new(&client, shared.settings.timeout).map_err(|failed| error(&failed))?;
     let link = RedisLink {
         shared,
         tag: hello.tag,
@@ -190,19 +188,6 @@ fn connection_config(timeout: Duration) -> AsyncConnectionConfig {
     AsyncConnectionConfig::new()
         .set_connection_timeout(timeout)
         .set_response_timeout(timeout)
-}
-
-fn readers(client: Client, timeout: Duration) -> Result<Pool, RedisError> {
-    let info = client.get_connection_info().clone();
-    let manager = Manager::new_with_config(info, connection_config(timeout))?;
-    let pool = Pool::builder(manager)
-        .max_size(READERS)
-        .wait_timeout(Some(timeout))
-        .create_timeout(Some(timeout))
-        .runtime(Runtime::Tokio1)
-        .build();
-    // Only without a runtime there is none.
-    pool.map_err(|_| RedisError::from((ErrorKind::InvalidClientConfig, "no pool of connections")))
 }
 
 /// Which life of the server this is: one that was restarted, or has taken over, has another.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_redis::{Connection, Manager, Pool, Runtime};
-use redis::{Client, ErrorKind, Pipeline, RedisError, Value};
+use redis::{Client, Cmd, ErrorKind, Pipeline, RedisError, Value};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -49,6 +49,12 @@ impl Readers {
     fn aside(&self) -> MutexGuard<'_, Vec<Connection>> {
         // What is under the lock is whole at all times.
         self.aside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What one command answers.
+    pub async fn ask(&self, cmd: &Cmd) -> Result<Value, RedisError> {
+        self.by_one(async |connection| connection.send_packed_command(cmd).await)
+            .await
     }
 
     /// What these commands answer, sent in one go.

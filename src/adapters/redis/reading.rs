@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use deadpool_redis::Pool;
 use greenroom_actors::broker::{BrokerError, NodeCard, NodeRow, Relayed};
 use greenroom_actors::logic::bus_log::{Gap, Page, Query};
 use greenroom_actors::logic::cluster::record;
@@ -15,6 +14,7 @@ use greenroom_actors::logic::room_name::RoomName;
 use redis::{Cmd, Value};
 
 use super::Shared;
+use super::readers::Readers;
 use super::recent::Recent;
 use super::value::{answered, list, text, texts, unreadable};
 
@@ -24,12 +24,8 @@ const ENTRIES_MIN: usize = 16;
 const ABOVE: &str = "\u{7f}";
 
 /// Asks something over a connection that is free.
-pub(super) async fn ask(readers: &Pool, cmd: &Cmd) -> Result<Value, BrokerError> {
-    let mut connection = readers
-        .get()
-        .await
-        .map_err(|failed| BrokerError::Away(failed.to_string()))?;
-    answered(connection.send_packed_command(cmd).await)
+pub(super) async fn ask(readers: &Readers, cmd: &Cmd) -> Result<Value, BrokerError> {
+    answered(readers.ask(cmd).await)
 }
 
 /// The command that reads a part of the history.
@@ -124,7 +120,7 @@ fn gaps(query: &Query, lacks: Vec<String>) -> Result<Vec<Gap>, BrokerError> {
 /// The members of a room.
 pub(super) async fn members(
     shared: Arc<Shared>,
-    readers: Pool,
+    readers: Readers,
     room: RoomName,
 ) -> Result<Vec<Member>, BrokerError> {
     let mut cmd = shared.scripts.members.call(1);
@@ -156,7 +152,7 @@ pub(super) async fn members(
 /// Rooms with members.
 pub(super) async fn rooms(
     shared: Arc<Shared>,
-    readers: Pool,
+    readers: Readers,
     prefix: String,
     after: Option<String>,
     limit: usize,
@@ -188,7 +184,7 @@ pub(super) async fn rooms(
 /// What nodes have relayed. The head is asked for behind that: so it is a number up to which all of it is.
 pub(super) async fn relayed(
     shared: Arc<Shared>,
-    readers: Pool,
+    readers: Readers,
     nodes: Vec<NodeTag>,
 ) -> Result<Vec<Relayed>, BrokerError> {
     let mut counts = redis::cmd("HMGET");
@@ -219,7 +215,7 @@ pub(super) async fn relayed(
 }
 
 /// The nodes.
-pub(super) async fn nodes(shared: Arc<Shared>, readers: Pool) -> Result<Vec<NodeRow>, BrokerError> {
+pub(super) async fn nodes(shared: Arc<Shared>, readers: Readers) -> Result<Vec<NodeRow>, BrokerError> {
     let mut cmd = shared.scripts.nodes.call(1);
     cmd.arg(shared.keys.nodes());
     let mut rows = Vec::new();
