@@ -10,6 +10,7 @@
 mod clients;
 mod outbox;
 mod publishing;
+mod reads;
 mod run;
 mod state;
 mod subscriptions;
@@ -87,6 +88,7 @@ pub struct ClusterBus {
     idle: Arc<Notify>,
     /// The first attempt to reach the broker has ended, either way.
     tried: watch::Sender<bool>,
+    reads: reads::Reads,
     state: Arc<Mutex<State>>,
 }
 
@@ -101,6 +103,7 @@ impl ClusterBus {
             wake: Notify::new(),
             idle: Arc::default(),
             tried: watch::Sender::new(false),
+            reads: reads::Reads::default(),
             state: Arc::new(Mutex::new(state)),
         })
     }
@@ -191,7 +194,9 @@ impl Bus for ClusterBus {
     }
 
     fn read(&self, query: Query) -> PortFuture<Result<Page, BusError>> {
-        self.ask_link(|link| link.read(query)).unwrap_or_else(away)
+        self.reads.share(query, |query| {
+            self.ask_link(|link| link.read(query)).unwrap_or_else(away)
+        })
     }
 
     fn attach(&self, inlet: Inlet, rooms: Vec<RoomName>) -> PortFuture<Result<u64, BusError>> {

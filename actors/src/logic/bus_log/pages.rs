@@ -4,7 +4,7 @@ use super::super::{event::Event, room_name::RoomName};
 use std::sync::Arc;
 
 /// What somebody wants from the history: everything after a point, of several rooms, in sequence order.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query {
     /// The rooms, each with the sequence up to which its events are not wanted (where the reader joined it).
     pub rooms: Vec<(RoomName, u64)>,
@@ -26,6 +26,18 @@ pub struct Query {
 pub type Gap = (RoomName, u64);
 
 impl Query {
+    /// The same question as whoever wants the same would ask it: where a reader joined a room makes no difference where he
+    /// has had what came before, and needs nothing of it.
+    pub fn plain(mut self) -> Self {
+        if self.must.is_empty() {
+            let had = self.after.min(self.whole_from);
+            for (_, joined_at) in &mut self.rooms {
+                *joined_at = had.max(*joined_at);
+            }
+        }
+        self
+    }
+
     /// Each room with the point from which on nothing of it may be missing.
     pub fn whole_from(&self) -> impl Iterator<Item = (&RoomName, u64)> {
         let known = |room: &RoomName| self.gaps.iter().find(|(gap, _)| gap == room);
@@ -37,7 +49,7 @@ impl Query {
 }
 
 /// A part of the history.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Page {
     /// The events, by sequence, each once.
     pub events: Vec<Arc<Event>>,

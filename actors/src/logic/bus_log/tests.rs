@@ -312,6 +312,25 @@ proptest! {
         }
     }
 
+    /// Readers share answers by that.
+    #[test]
+    fn the_plain_question_has_the_same_answer(
+        published in proptest::collection::vec(proptest::collection::btree_set(0usize..4, 1..3), 1..60),
+        joined in proptest::collection::vec(0u64..60, 1..4),
+        (after, whole_from, must) in (0u64..60, 0u64..60, proptest::option::of(1u64..60)), ring in 1usize..8,
+    ) {
+        let mut log = log(Limits { history_events: ring, ..Limits::default() });
+        for (i, rooms) in published.iter().enumerate() {
+            let names: Vec<String> = rooms.iter().map(|r| format!("r{r}")).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            publish(&mut log, &names, &i.to_string(), 0);
+        }
+        let rooms = joined.iter().enumerate().map(|(r, seq)| (room(&format!("r{r}")), *seq));
+        let asked = Query { rooms: rooms.collect(), whole_from, must: must.into_iter().collect(), ..query(&[], after) };
+        let (page, plain) = (log.read(&asked, 0), log.read(&asked.clone().plain(), 0));
+        prop_assert_eq!(format!("{:?}", page), format!("{:?}", plain));
+    }
+
     #[test]
     fn the_books_balance(
         published in proptest::collection::vec((proptest::collection::btree_set(0usize..6, 1..3), 0i64..900), 1..200),
